@@ -30,7 +30,7 @@ const End Position = "~"
 // are compared, epochs never are.
 type Cursor struct {
 	At    Position
-	Epoch int32 // Kafka leader epoch; 0 where the source has none
+	Epoch int32 // Kafka leader epoch + 1; 0: unknown, or the source has none
 }
 
 // Span accounts for every record of a partition in [From, To), holes included.
@@ -92,6 +92,7 @@ type Start struct {
 // splits records rewrites Values, Src and Sub together.
 type Batch struct {
 	Span    Span               // never changed by a stage
+	Name    string             // what people call the stream: the topic's name
 	Values  [][]byte           // the units in order: windows into fetch memory; nil value: tombstone
 	Src     []int32            // the record each unit came from, ascending; nil: unit i is record i
 	Sub     []int32            // the number of a unit within its record; nil: not split, a decoder may still find several
@@ -163,6 +164,8 @@ type Reject struct {
 type Log interface {
 	// Partitions lists what there is to read now, other workers' too.
 	Partitions(ctx context.Context) ([]Partition, error)
+	// Name returns what people call the stream of p: the topic's name. "": unknown.
+	Name(p Partition) string
 	// Locate returns the cursor of the first record at or after t. The zero time
 	// is the oldest record, a time to come is the end.
 	Locate(ctx context.Context, p Partition, t time.Time) (Cursor, error)
