@@ -180,16 +180,26 @@ f.yaml:4:9: limits.wait: too short`)
 }
 
 func TestPrint(t *testing.T) {
-	t.Setenv("X", "y")
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("canary-7f3a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cfg := testConfig{
 		Name: "n", Topics: []string{"a", "1"}, Limits: testLimits{FetchBytes: 64 << 20, Wait: 90 * time.Second},
 		Tables:   map[string]testLimits{"b.c": {}, "a": {MaxRows: 1}},
-		Password: testSecret{Env: "PW"}, Key: "canary-7f3a", URI: "postgres://u:canary-7f3a@h/db",
+		URI: "postgres://u:canary-7f3a@h/db",
 	}
 	cfg.Source.Choose("kafka", &testLimits{FetchBytes: 1000})
-	cfg.Token = func(context.Context) (string, error) { return "canary-7f3a", nil }
+	doc, err := Parse("f.yaml", []byte("key: {env: PW}\ntoken: {file: "+file+"}\npassword: {env: PW}"), lookup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.Root().Decode(&cfg)
+	if doc.Err() != nil {
+		t.Fatal(doc.Err())
+	}
 	var b strings.Builder
-	if err := Print(&b, &cfg); err != nil {
+	if err := doc.Print(&b, &cfg); err != nil {
 		t.Fatal(err)
 	}
 	want := `name: n
@@ -210,8 +220,8 @@ tables:
     max_rows: 0
     wait: 0s
 password: {env: PW}
-token: REDACTED
-key: REDACTED
+token: {file: `+file+`}
+key: {env: PW}
 source:
   kafka:
     fetch_bytes: 1000

@@ -61,6 +61,7 @@ type Document struct {
 	root     *yaml.Node
 	problems Problems
 	secrets  func(env, file string) (string, error)
+	refs     map[string]reference // secrets that were decoded, by path
 }
 
 // Load reads a file. lookup answers for environment variables, as os.LookupEnv
@@ -79,7 +80,7 @@ func Load(path string, lookup func(string) (string, bool)) (*Document, error) {
 // Parse is Load for a text that was read already; name stands for the file in
 // messages.
 func Parse(name string, text []byte, lookup func(string) (string, bool)) (*Document, error) {
-	d := &Document{name: name, secrets: secretReader(lookup)}
+	d := &Document{name: name, secrets: secretReader(lookup), refs: map[string]reference{}}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var top yaml.Node
 	switch err := dec.Decode(&top); {

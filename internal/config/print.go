@@ -14,14 +14,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Print writes a decoded configuration as YAML, defaults included, in the order
-// of the struct fields. Secrets appear as their references, passwords in URLs
-// are blanked. What it writes is a valid file.
-func Print(w io.Writer, cfg any) error {
+// Print writes the configuration that the document was decoded into as YAML,
+// defaults included, in the order of the struct fields. Secrets appear as their
+// references, passwords in URLs are blanked; the rest is a valid file.
+func (d *Document) Print(w io.Writer, cfg any) error {
 	enc := yaml.NewEncoder(w)
 	enc.SetIndent(2)
-	p := printer{redact: true}
-	if err := enc.Encode(p.node(reflect.ValueOf(cfg), "", "")); err != nil {
+	p := printer{redact: true, refs: d.refs}
+	if err := enc.Encode(p.node(reflect.ValueOf(cfg), at{})); err != nil {
 		return fmt.Errorf("print configuration: %w", err)
 	}
 	return enc.Close()
@@ -33,7 +33,7 @@ func Print(w io.Writer, cfg any) error {
 // to be, leaves the bytes of older configurations as they are.
 func Canonical(cfg any) ([]byte, error) {
 	p := printer{dense: true}
-	n := p.node(reflect.ValueOf(cfg), "", "")
+	n := p.node(reflect.ValueOf(cfg), at{})
 	var b bytes.Buffer
 	if n == nil {
 		n = &yaml.Node{Kind: yaml.MappingNode}
@@ -59,23 +59,26 @@ func FromCanonical(name string, text []byte, into any) error {
 }
 
 type printer struct {
-	redact bool // blank passwords in URLs
-	dense  bool // leave out zero values
+	redact bool                 // blank passwords in URLs
+	dense  bool                 // leave out zero values
+	refs   map[string]reference // how secrets were written, by path
+}
+
+// at is where a value stands.
+type at struct {
+	path, key string
+	tag       reflect.StructTag
 }
 
 // node returns v as YAML, or nil if it has nothing to show.
-func (p printer) node(v reflect.Value, key string, tag reflect.StructTag) *yaml.Node {
+func (p printer) node(v reflect.Value, a at) *yaml.Node {
 	if p.dense && v.IsZero() {
 		return nil
 	}
-	switch secretOf(v.Type(), tag) {
-	case noSecret:
-	case secretRef:
-		return p.reference(v)
-	default: // what it holds may be the secret itself
-		return plain("REDACTED", "!!str")
+	if secretOf(v.Type(), a.tag) != noSecret { // what it holds may be the secret itself
+		return p.secret(v, a.path)
 	}
-	if n, ok := p.custom(v); ok {
+	if n, ok := p.custom(v, a); ok {
 		return n
 	}
 	switch v.Kind() {
@@ -83,15 +86,15 @@ func (p printer) node(v reflect.Value, key string, tag reflect.StructTag) *yaml.
 		if v.IsNil() {
 			return nil
 		}
-		return p.node(v.Elem(), key, tag)
+		return p.node(v.Elem(), a)
 	case reflect.Struct:
-		return p.mapping(v)
+		return p.mapping(v, a)
 	case reflect.Map:
 		n := &yaml.Node{Kind: yaml.MappingNode}
 		keys := v.MapKeys()
 		slices.SortFunc(keys, func(a, b reflect.Value) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
 		for _, k := range keys {
-			el := p.node(v.MapIndex(k), k.String(), "")
+			el := p.node(v.MapIndex(k), at{path: join(a.path, keyStep(k.String())), key: k.String()})
 			if el == nil {
 				el = &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 			}
@@ -101,7 +104,7 @@ func (p printer) node(v reflect.Value, key string, tag reflect.StructTag) *yaml.
 	case reflect.Slice, reflect.Array:
 		n := &yaml.Node{Kind: yaml.SequenceNode}
 		for i := range v.Len() {
-			el := p.node(v.Index(i), key, tag)
+			el := p.node(v.Index(i), at{a.path + "[" + strconv.Itoa(i) + "]", a.key, a.tag})
 			if el == nil {
 				el = emptyOf(v.Index(i))
 			}
@@ -109,7 +112,7 @@ func (p printer) node(v reflect.Value, key string, tag reflect.StructTag) *yaml.
 		}
 		return flowIfEmpty(n)
 	default:
-		return p.scalar(v, key)
+		return p.scalar(v, a.key)
 	}
 }
 
@@ -123,24 +126,32 @@ func flowIfEmpty(n *yaml.Node) *yaml.Node {
 
 // emptyOf stands for a zero element of a list, which cannot be left out.
 func emptyOf(v reflect.Value) *yaml.Node {
-	if n := (printer{}).node(v, "", ""); n != nil && n.Kind == yaml.ScalarNode {
+	if n := (printer{}).node(v, at{}); n != nil && n.Kind == yaml.ScalarNode {
 		return n
 	}
 	return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 }
 
-func (p printer) reference(v reflect.Value) *yaml.Node {
-	for _, name := range []string{"Env", "File"} {
-		if s := v.FieldByName(name).String(); s != "" {
-			return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle,
-				Content: []*yaml.Node{plain(map[string]string{"Env": "env", "File": "file"}[name], "!!str"), plain(s, "!!str")}}
-		}
+// secret prints the reference that the secret was written as.
+func (p printer) secret(v reflect.Value, path string) *yaml.Node {
+	ref, ok := p.refs[path]
+	switch {
+	case ok && ref.Env != "":
+		return flow("env", ref.Env)
+	case ok:
+		return flow("file", ref.File)
+	case v.IsZero():
+		return nil
 	}
-	return nil
+	return plain("REDACTED", "!!str")
+}
+
+func flow(key, value string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{plain(key, "!!str"), plain(value, "!!str")}}
 }
 
 // custom prints types that read themselves.
-func (p printer) custom(v reflect.Value) (*yaml.Node, bool) {
+func (p printer) custom(v reflect.Value, a at) (*yaml.Node, bool) {
 	if v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		return nil, false
 	}
@@ -154,7 +165,7 @@ func (p printer) custom(v reflect.Value) (*yaml.Node, bool) {
 		if name == "" {
 			return nil, true
 		}
-		el := p.node(reflect.ValueOf(cfg), "", "")
+		el := p.node(reflect.ValueOf(cfg), at{path: join(a.path, keyStep(name))})
 		if el == nil {
 			el = &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
 		}
@@ -179,10 +190,10 @@ func (p printer) custom(v reflect.Value) (*yaml.Node, bool) {
 	return nil, false
 }
 
-func (p printer) mapping(v reflect.Value) *yaml.Node {
+func (p printer) mapping(v reflect.Value, a at) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
 	for _, f := range fields(v.Type()) {
-		el := p.node(v.FieldByIndex(f.index), f.key, f.tag)
+		el := p.node(v.FieldByIndex(f.index), at{join(a.path, keyStep(f.key)), f.key, f.tag})
 		if el != nil && (!p.dense || el.Kind == yaml.ScalarNode || len(el.Content) > 0) {
 			n.Content = append(n.Content, plain(f.key, "!!str"), el)
 		}

@@ -77,6 +77,7 @@ func (v Value) decodeSecret(rv reflect.Value, kind secretKind) {
 		v.Problem("%v", err)
 		return
 	}
+	v.doc.refs[v.path] = ref
 	read := v.doc.secrets
 	switch kind {
 	case secretRef:
