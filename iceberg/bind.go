@@ -1,0 +1,215 @@
+package iceberg
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	icego "github.com/apache/iceberg-go"
+	icecat "github.com/apache/iceberg-go/catalog"
+	icetable "github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
+
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// open makes sure that the table exists, holds our columns and is bound under st.
+// A table that is rewound, lost, corrupt or replaced stays as it is.
+func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
+	b, err := t.load(ctx)
+	if errors.Is(err, icecat.ErrNoSuchTable) || errors.Is(err, icecat.ErrNoSuchNamespace) {
+		if err = t.create(ctx); err != nil {
+			return err
+		}
+		b, err = t.load(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if b.reg.state.halts() {
+		return t.halt(b.reg.state, "%s", b.reg.reason)
+	}
+	if b.reg.state == OK {
+		return nil
+	}
+	if err := t.acceptable(ctx, b.md); err != nil {
+		return err
+	}
+	return t.bind(ctx, st)
+}
+
+// create makes the namespace and the table. Somebody may be faster.
+func (t *table) create(ctx context.Context) error {
+	cat, err := t.sink.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	ctx = t.sink.withFiles(ctx)
+	ns := icecat.NamespaceFromIdent(t.ident)
+	if ok, err := cat.CheckNamespaceExists(ctx, ns); err != nil {
+		return fmt.Errorf("look up namespace %v: %w", ns, err)
+	} else if !ok {
+		if err := cat.CreateNamespace(ctx, ns, nil); err != nil && !errors.Is(err, icecat.ErrNamespaceAlreadyExists) {
+			return fmt.Errorf("create namespace %v: %w", ns, err)
+		}
+	}
+	sc, err := toIceberg(t.sink.columns(t.name), 0)
+	if err != nil {
+		return fmt.Errorf("create table %s: %w", t.name, err)
+	}
+	spec, err := t.cfg.spec(sc)
+	if err != nil {
+		return fmt.Errorf("create table %s: %w", t.name, err)
+	}
+	opts := []icecat.CreateTableOpt{
+		icecat.WithPartitionSpec(spec),
+		icecat.WithProperties(icego.Properties{
+			icetable.PropertyFormatVersion: fmt.Sprint(t.formatVersion()),
+			createdKey:                     t.sink.pipeline,
+		}),
+	}
+	if loc := t.sink.location(t.name, t.ident); loc != "" {
+		opts = append(opts, icecat.WithLocation(loc))
+	}
+	if _, err = cat.CreateTable(ctx, t.ident, sc, opts...); err == nil || errors.Is(err, icecat.ErrTableAlreadyExists) {
+		return nil
+	}
+	if _, again := cat.LoadTable(ctx, t.ident); again == nil { // the answer was lost, or somebody was faster
+		return nil
+	}
+	return fmt.Errorf("create table %s: %w", t.name, err)
+}
+
+// acceptable refuses a table that cannot become ours, and gives it the columns it lacks.
+func (t *table) acceptable(ctx context.Context, md icetable.Metadata) error {
+	if v := md.Version(); v < 2 {
+		return &pipeline.Halt{
+			Class:  pipeline.HaltRefused,
+			Detail: fmt.Sprintf("table %s has format version %d; exactly-once needs sequence numbers, which begin with version 2", t.name, v),
+			Remedy: "upgrade the table to format version 2",
+		}
+	}
+	want := t.sink.columns(t.name)
+	have, err := t.Evolve(ctx, want)
+	if err != nil {
+		return err
+	}
+	for i := range want.Fields {
+		f := &want.Fields[i]
+		if c := have.Column(f.Name); c == nil || c.Type.String() != f.Type.String() && isReserved(f.Name) {
+			return &pipeline.Halt{
+				Class:  pipeline.HaltRefused,
+				Detail: fmt.Sprintf("table %s cannot hold the column %s %s", t.name, f.Name, f.Type),
+				Remedy: "rename or drop the column that stands in its way, or choose another table",
+			}
+		}
+	}
+	return nil
+}
+
+// bind makes the table ours: a zero-file snapshot whose header has an empty vector,
+// then the `bound` entry of the control log. It finishes what another began.
+func (t *table) bind(ctx context.Context, st pipeline.Stamp) error {
+	err := t.run(ctx, newChange(kindBind, newID()), func(_ context.Context, b *base) (*edit, error) {
+		r := &b.reg
+		switch {
+		case r.hdr != nil && r.hdr.stamp(t.sink.pipeline).Newer(st):
+			return nil, fmt.Errorf("bind table %s under %v: %w: it has seen a newer stamp", t.name, st, pipeline.ErrStale)
+		case r.state.halts():
+			return nil, t.halt(r.state, "%s", r.reason)
+		case r.state == OK, r.state == Half && r.hdr.stamp(t.sink.pipeline) == st:
+			return nil, nil
+		}
+		was := r.hdr
+		if was == nil {
+			was = &header{}
+		}
+		return &edit{vec: pipeline.Vector{}, header: func(sid, seq int64) *header { return was.next(st, sid, seq, true) }}, nil
+	})
+	if err != nil {
+		return err
+	}
+	b, err := t.load(ctx)
+	if err != nil {
+		return err
+	}
+	if b.reg.state == OK {
+		return nil
+	}
+	if b.reg.state != Half {
+		return t.halt(b.reg.state, "right after it was bound: %s; the catalog may have changed or refused the property %s", b.reg.reason, headerKey(t.sink.pipeline))
+	}
+	if err := t.sameBytes(b); err != nil {
+		return err
+	}
+	return t.enter(ctx, b.md, st)
+}
+
+// sameBytes compares the property after a bind with what this binary would write.
+func (t *table) sameBytes(b *base) error {
+	h := *b.reg.hdr
+	set, _, err := h.encode(b.reg.vec, t.sink.pipeline, t.sink.chunkBytes(), nil)
+	if err != nil {
+		return err
+	}
+	for key, want := range set {
+		if got := b.md.Properties()[key]; got != want {
+			return &pipeline.Halt{
+				Class:  pipeline.HaltRefused,
+				Detail: fmt.Sprintf("table %s: the catalog changed property %s from %q to %q", t.name, key, want, got),
+				Remedy: "use a catalog that keeps table properties as they are",
+			}
+		}
+	}
+	return nil
+}
+
+// enter appends the `bound` entry, unless there is one for this very table.
+func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Stamp) error {
+	pin, err := t.pin(md)
+	if err != nil {
+		return err
+	}
+	_, err = t.sink.ctl.Append(ctx, func(log *pipeline.Decisions) (*pipeline.Entry, error) {
+		if b := log.Bound(t.name); b != nil && b.UUID == md.TableUUID().String() {
+			return nil, nil
+		}
+		if log.Stamp().Newer(st) {
+			return nil, fmt.Errorf("bind table %s under %v: %w: the control log is at %v", t.name, st, pipeline.ErrStale, log.Stamp())
+		}
+		return &pipeline.Entry{
+			Kind: pipeline.KindBound, Table: t.name, Rev: st.Rev,
+			Identifier: slices.Clone(t.ident), UUID: md.TableUUID().String(), Pinned: pin,
+		}, nil
+	})
+	return err
+}
+
+// pin returns the required columns of a table that others made, as JSON of a
+// [schema.Schema]: what a record must be able to fill, whatever becomes of the table
+// later. Nil for a table of ours.
+func (t *table) pin(md icetable.Metadata) (json.RawMessage, error) {
+	if md.Properties()[createdKey] == t.sink.pipeline {
+		return nil, nil
+	}
+	s, err := fromIceberg(md.CurrentSchema())
+	if err != nil {
+		return nil, err
+	}
+	p := &schema.Schema{ID: s.ID}
+	for i := range s.Fields {
+		if s.Fields[i].Required {
+			p.Fields = append(p.Fields, s.Fields[i])
+		}
+	}
+	return json.Marshal(p)
+}
+
+func isReserved(column string) bool {
+	return len(column) >= len(schema.Reserved) && column[:len(schema.Reserved)] == schema.Reserved
+}
+
+func newID() uuid.UUID { return uuid.Must(uuid.NewV7()) }

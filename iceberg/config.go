@@ -1,0 +1,318 @@
+package iceberg
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"maps"
+)
+
+// Config says where tables live and how they are written. The zero value of a
+// key is no default: start from [DefaultConfig].
+type Config struct {
+	// Warehouse is the folder or object-store prefix that new tables are created
+	// under: a path, file:///path or s3://bucket/prefix. Required.
+	Warehouse string `yaml:"warehouse"`
+
+	// Control is where the pipeline keeps its control log: a path or URI that no
+	// table's location contains. Default <warehouse>/_firehosed/<pipeline>/.
+	Control string `yaml:"control"`
+
+	// Catalog is the Iceberg catalog. Default: SQLite in catalog.db in the
+	// warehouse, where that is a local folder.
+	Catalog CatalogConfig `yaml:"catalog"`
+
+	// Namespace holds tables whose names have no dot. A table a.b.c is table c of
+	// namespace a.b. Default "default".
+	Namespace string `yaml:"namespace"`
+
+	// CommitInterval is how long rows wait for a commit when no limit is reached
+	// before. It bounds how old the newest visible row is, and sets the rate at
+	// which snapshots are made. Default 60s, at least 1s.
+	CommitInterval time.Duration `yaml:"commit_interval"`
+
+	// TargetFileSize is the size of a data file, in bytes of Parquet, at which the
+	// next one is begun. Default 128MiB, at least 1MiB.
+	TargetFileSize int64 `yaml:"target_file_size"`
+
+	// MaxFileAge is the age at which a data file that could not be committed is
+	// written again rather than published: clean-up jobs of others may have removed
+	// it. Default 12h, at most 48h.
+	MaxFileAge time.Duration `yaml:"max_file_age"`
+
+	// OpenFiles bounds the data files being written at once by one table, each of
+	// which holds encoder buffers. More partition values than that make the
+	// delivery commit early. Default 256.
+	OpenFiles int `yaml:"open_files"`
+
+	// Codec compresses data files: zstd, snappy, gzip, lz4 or none. Default zstd.
+	Codec string `yaml:"codec"`
+
+	// Level is the zstd or gzip level, 1 to 9. Default 1, the fastest.
+	Level int `yaml:"level"`
+
+	// FormatVersion of tables that are created: 2 or 3. Default 2, which every
+	// engine reads.
+	FormatVersion int `yaml:"format_version"`
+
+	// KeepSnapshots is how many snapshots of a table that firehosed created stay
+	// when maintenance expires old ones. 0: none are expired. Default 500, at least 10.
+	KeepSnapshots int `yaml:"keep_snapshots"`
+
+	// KeepMetadata is how many metadata.json files of a table stay. 0: all. Default
+	// 100, at least 10.
+	KeepMetadata int `yaml:"keep_metadata"`
+
+	// CommitsPerSecond bounds the commits to one table. Default 1. 0: no bound.
+	CommitsPerSecond float64 `yaml:"commits_per_second"`
+
+	// CatalogPerSecond bounds the commits of this sink to the catalog. Default 5. 0:
+	// no bound.
+	CatalogPerSecond float64 `yaml:"catalog_commits_per_second"`
+
+	// S3 says how object stores are reached. Credentials come from the environment,
+	// as for every AWS tool.
+	S3 S3Config `yaml:"s3"`
+
+	// Tables has what is special about a table, by its name in the pipeline.
+	Tables map[string]TableConfig `yaml:"tables"`
+}
+
+// S3Config is how S3 and stores that speak its protocol are reached.
+type S3Config struct {
+	Region    string `yaml:"region"`     // default: from the environment
+	Endpoint  string `yaml:"endpoint"`   // URL of a store that is not AWS
+	PathStyle bool   `yaml:"path_style"` // bucket in the path instead of the host name; most stores behind an endpoint need it
+	RoleARN   string `yaml:"role_arn"`   // role to assume
+	SSE       string `yaml:"sse"`        // server-side encryption: "", AES256 or aws:kms
+	KMSKeyID  string `yaml:"kms_key_id"` // for aws:kms; empty: the account's default key
+}
+
+// TableConfig is what is special about one table.
+type TableConfig struct {
+	// PartitionBy lists partition fields of a table that is created: a column, or a
+	// transform of one: day(ts), hour(ts), month(ts), year(ts), bucket(16, id),
+	// truncate(8, name). Default: not partitioned.
+	PartitionBy []string `yaml:"partition_by"`
+
+	// SortBy lists columns, each with an optional "desc", that rows are sorted by
+	// within a file. Default: in the order of the source.
+	SortBy []string `yaml:"sort_by"`
+
+	// Columns declares types by column name, in Iceberg's words: long, string,
+	// timestamptz, decimal(12, 2), list<string>, struct<a: long, b: string>.
+	Columns map[string]string `yaml:"columns"`
+
+	// SharedTable allows two pipelines to write the same stream into the table.
+	// Every row then comes twice. Default false.
+	SharedTable bool `yaml:"shared_table"`
+
+	// FormatVersion overrides the sink's for this table.
+	FormatVersion int `yaml:"format_version"`
+
+	// Location overrides where the table is created.
+	Location string `yaml:"location"`
+}
+
+// CatalogConfig chooses one catalog.
+type CatalogConfig struct {
+	SQLite   *SQLiteConfig   `yaml:"sqlite"`
+	Postgres *PostgresConfig `yaml:"postgres"`
+	REST     *RESTConfig     `yaml:"rest"`
+	Glue     *GlueConfig     `yaml:"glue"`
+}
+
+// SQLiteConfig is a catalog in a local file, for the processes of one machine.
+type SQLiteConfig struct {
+	Path string `yaml:"path"` // of the database. Default catalog.db in the warehouse
+}
+
+// PostgresConfig is a catalog in a PostgreSQL database.
+type PostgresConfig struct {
+	DSN string `yaml:"dsn" secret:"true"` // as libpq takes it: postgres://user:password@host/db
+}
+
+// RESTConfig is a catalog behind the Iceberg REST protocol: Polaris, Lakekeeper,
+// Unity, S3 Tables, Glue's REST endpoint, ...
+type RESTConfig struct {
+	URI         string       `yaml:"uri"`
+	Warehouse   string       `yaml:"warehouse"`                // the catalog's name for it
+	Credential  string       `yaml:"credential" secret:"true"` // OAuth2 client: "id:secret"
+	Token       string       `yaml:"token" secret:"true"`      // a bearer token
+	OAuthServer string       `yaml:"oauth2_server_uri"`        // default <uri>/v1/oauth/tokens
+	Scope       string       `yaml:"scope"`                    // default "catalog"
+	SigV4       *SigV4Config `yaml:"sigv4"`
+}
+
+// SigV4Config signs requests as AWS services want them.
+type SigV4Config struct {
+	Region  string `yaml:"region"`
+	Service string `yaml:"service"` // "glue" or "s3tables"
+}
+
+// GlueConfig is the AWS Glue Data Catalog.
+type GlueConfig struct {
+	Region    string `yaml:"region"`     // default: from the environment
+	Endpoint  string `yaml:"endpoint"`   // URL of another endpoint
+	CatalogID string `yaml:"catalog_id"` // AWS account id. Default: the caller's
+}
+
+// DefaultConfig returns the defaults. Warehouse has none.
+func DefaultConfig() Config {
+	return Config{
+		Namespace: "default", CommitInterval: time.Minute, TargetFileSize: 128 << 20, MaxFileAge: 12 * time.Hour,
+		OpenFiles: 256, Codec: "zstd", Level: 1, FormatVersion: 2, KeepSnapshots: 500, KeepMetadata: 100,
+		CommitsPerSecond: 1, CatalogPerSecond: 5,
+	}
+}
+
+// tableName is what a pipeline may call a table: dots separate namespaces.
+var tableName = regexp.MustCompile(`^[^./\\\s\x00-\x1f"'` + "`" + `][^/\\\x00-\x1f"'` + "`" + `]{0,254}$`)
+
+// Validate reports every problem at once, by key.
+func (c Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	local, err := isLocal(c.Warehouse)
+	switch {
+	case c.Warehouse == "":
+		bad("warehouse: is required: a folder, or s3://bucket/prefix")
+	case err != nil:
+		bad("warehouse: %w", err)
+	}
+	if c.Control != "" {
+		if _, err := isLocal(c.Control); err != nil {
+			bad("control: %w", err)
+		}
+	}
+	if c.Namespace == "" {
+		bad("namespace: is empty: name the namespace of tables without a dot, for example default")
+	}
+	within(&errs, "commit_interval", c.CommitInterval, time.Second, 24*time.Hour)
+	within(&errs, "target_file_size", c.TargetFileSize, 1<<20, 4<<30)
+	within(&errs, "max_file_age", c.MaxFileAge, time.Minute, 48*time.Hour)
+	within(&errs, "open_files", c.OpenFiles, 1, 10_000)
+	if !slices.Contains([]string{"zstd", "snappy", "gzip", "lz4", "none"}, c.Codec) {
+		bad("codec: %q is not one of zstd, snappy, gzip, lz4, none", c.Codec)
+	}
+	within(&errs, "level", c.Level, 1, 9)
+	within(&errs, "format_version", c.FormatVersion, 2, 3)
+	if c.KeepSnapshots != 0 {
+		within(&errs, "keep_snapshots", c.KeepSnapshots, 10, 100_000)
+	}
+	if c.KeepMetadata != 0 {
+		within(&errs, "keep_metadata", c.KeepMetadata, 10, 100_000)
+	}
+	within(&errs, "commits_per_second", c.CommitsPerSecond, 0, 100)
+	within(&errs, "catalog_commits_per_second", c.CatalogPerSecond, 0, 1000)
+	errs = append(errs, c.Catalog.validate(local))
+	for _, name := range slices.Sorted(maps.Keys(c.Tables)) {
+		if !tableName.MatchString(name) {
+			bad("tables.%s: is no name for a table: use letters, digits, _ and -, and a dot after a namespace", name)
+		}
+		if err := c.Tables[name].validate(); err != nil {
+			bad("tables.%s.%w", name, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func within[T int | int64 | float64 | time.Duration](errs *[]error, key string, v, low, high T) {
+	if v < low || v > high {
+		*errs = append(*errs, fmt.Errorf("%s: %v is not between %v and %v", key, v, low, high))
+	}
+}
+
+func (c CatalogConfig) validate(local bool) error {
+	n := 0
+	for _, set := range []bool{c.SQLite != nil, c.Postgres != nil, c.REST != nil, c.Glue != nil} {
+		if set {
+			n++
+		}
+	}
+	switch {
+	case n > 1:
+		return errors.New("catalog: names more than one of sqlite, postgres, rest, glue: keep one")
+	case n == 0 && !local, c.SQLite != nil && c.SQLite.Path == "" && !local:
+		return errors.New("catalog: is required for a warehouse in an object store: write rest, glue or postgres, or sqlite with a path")
+	case c.Postgres != nil && c.Postgres.DSN == "":
+		return errors.New("catalog.postgres.dsn: is required, for example postgres://user@host/db")
+	case c.REST != nil:
+		return c.REST.validate()
+	}
+	return nil
+}
+
+func (c *RESTConfig) validate() error {
+	if u, err := url.Parse(c.URI); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("catalog.rest.uri: %q is not an http or https URL", c.URI)
+	}
+	if c.Token != "" && c.Credential != "" {
+		return errors.New("catalog.rest.token: is set beside credential: keep one")
+	}
+	if c.SigV4 != nil && (c.Token != "" || c.Credential != "") {
+		return errors.New("catalog.rest.sigv4: is set beside token or credential: keep one")
+	}
+	return nil
+}
+
+func (c TableConfig) validate() error {
+	if c.FormatVersion != 0 && c.FormatVersion != 2 && c.FormatVersion != 3 {
+		return fmt.Errorf("format_version: %d is not 2 or 3", c.FormatVersion)
+	}
+	for i, text := range c.PartitionBy {
+		if _, err := parseTransform(text); err != nil {
+			return fmt.Errorf("partition_by[%d]: %w", i, err)
+		}
+	}
+	for i, text := range c.SortBy {
+		if _, _, err := parseSort(text); err != nil {
+			return fmt.Errorf("sort_by[%d]: %w", i, err)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Columns)) {
+		if isReserved(name) {
+			return fmt.Errorf("columns.%s: names that begin with %s belong to firehosed", name, "_fh_")
+		}
+		if _, err := parseType(c.Columns[name]); err != nil {
+			return fmt.Errorf("columns.%s: %w", name, err)
+		}
+	}
+	if c.Location != "" {
+		if _, err := isLocal(c.Location); err != nil {
+			return fmt.Errorf("location: %w", err)
+		}
+	}
+	return nil
+}
+
+// isLocal reports whether a location is a folder, or says what else is wrong with it.
+func isLocal(location string) (bool, error) {
+	scheme, rest, ok := strings.Cut(location, "://")
+	switch {
+	case !ok:
+		return true, nil
+	case scheme == "file":
+		if !filepath.IsAbs(rest) {
+			return false, fmt.Errorf("%q is no absolute file URI: write file:///path", location)
+		}
+		return true, nil
+	case scheme == "s3" || scheme == "s3a" || scheme == "s3n":
+		return false, nil
+	}
+	return false, fmt.Errorf("%q: the scheme %s is not supported: use a folder or s3://bucket/prefix", location, scheme)
+}
+
+// ControlLocation returns where the pipeline's control prefix is.
+func (c Config) ControlLocation(pipeline string) string {
+	if c.Control != "" {
+		return c.Control
+	}
+	return strings.TrimSuffix(c.Warehouse, "/") + "/_firehosed/" + pipeline
+}

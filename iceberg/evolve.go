@@ -1,0 +1,93 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+
+	icego "github.com/apache/iceberg-go"
+	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// Evolve implements [pipeline.Table]. The change is a commit of metadata alone,
+// asserted on the schema it was made from and on the last field id, so that two
+// workers never give one id to two columns. It carries no watermark. Whoever loses
+// decides again on the winner's schema.
+func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, error) {
+	if have := t.Schema(); have != nil {
+		if _, changed, _ := schema.Merge(have, want); !changed {
+			return have, nil
+		}
+	}
+	if err := t.evolving.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.evolving.give()
+	var last error
+	for attempt := 0; ; attempt++ {
+		if attempt > 0 {
+			if err := t.sink.pause(ctx, attempt); err != nil {
+				return nil, fmt.Errorf("evolve table %s: %w (last: %w)", t.name, err, last)
+			}
+		}
+		have, reqs, ups, err := t.evolution(ctx, want)
+		if err != nil || ups == nil {
+			return have, err
+		}
+		failpoint.Hit("schema.beforeEvolve")
+		cat, err := t.sink.catalog(ctx)
+		if err == nil {
+			_, _, err = cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
+		}
+		failpoint.Hit("schema.afterEvolveSent")
+		last = err // whatever it is: what counts is the schema that the next load shows
+	}
+}
+
+// evolution loads the table and returns its schema, and the commit that makes room
+// for want, nil if there is nothing to do.
+func (t *table) evolution(ctx context.Context, want *schema.Schema) (*schema.Schema, []icetable.Requirement, []icetable.Update, error) {
+	b, err := t.load(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if b.reg.state.halts() {
+		return nil, nil, nil, t.halt(b.reg.state, "%s", b.reg.reason)
+	}
+	cur := b.md.CurrentSchema()
+	have, err := fromIceberg(cur)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
+	}
+	merged, changed, _ := schema.Merge(have, want)
+	if !changed {
+		return have, nil, nil, nil
+	}
+	last := b.md.LastColumnID()
+	next, err := extend(cur, merged, &last)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
+	}
+	if next.Equals(cur) {
+		return have, nil, nil, nil
+	}
+	next = icego.NewSchemaWithIdentifiers(nextSchemaID(b.md), next.IdentifierFieldIDs, next.Fields()...)
+	return have, []icetable.Requirement{
+			icetable.AssertTableUUID(b.md.TableUUID()),
+			icetable.AssertCurrentSchemaID(cur.ID),
+			icetable.AssertLastAssignedFieldID(b.md.LastColumnID()),
+		}, []icetable.Update{
+			icetable.NewAddSchemaUpdate(next),
+			icetable.NewSetCurrentSchemaUpdate(-1), // the one just added
+		}, nil
+}
+
+func nextSchemaID(md icetable.Metadata) int {
+	id := 0
+	for _, s := range md.Schemas() {
+		id = max(id, s.ID+1)
+	}
+	return id
+}

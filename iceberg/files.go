@@ -1,0 +1,211 @@
+package iceberg
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"path"
+	"strings"
+	"sync"
+	"time"
+
+	iceio "github.com/apache/iceberg-go/io"
+
+	"github.com/firehosed/firehosed/internal/objstore"
+)
+
+// storage finds the bucket that a location is in. Buckets are opened once and
+// shared: one client per bucket, whichever table asks.
+type storage struct {
+	open func(ctx context.Context, root string) (objstore.Bucket, error)
+
+	mu struct {
+		sync.Mutex
+		buckets map[string]objstore.Bucket // by root
+	}
+}
+
+func newStorage(open func(ctx context.Context, root string) (objstore.Bucket, error)) *storage {
+	s := &storage{open: open}
+	s.mu.buckets = map[string]objstore.Bucket{}
+	return s
+}
+
+// at returns the bucket of a location and the location's key in it.
+func (s *storage) at(ctx context.Context, location string) (objstore.Bucket, string, error) {
+	root, err := rootOf(location)
+	if err != nil {
+		return nil, "", err
+	}
+	s.mu.Lock()
+	b := s.mu.buckets[root]
+	s.mu.Unlock()
+	if b == nil {
+		if b, err = s.open(ctx, root); err != nil {
+			return nil, "", fmt.Errorf("open store of %s: %w", location, err)
+		}
+		s.mu.Lock()
+		if had := s.mu.buckets[root]; had != nil {
+			b = had
+		}
+		s.mu.buckets[root] = b
+		s.mu.Unlock()
+	}
+	key, ok := objstore.Key(b, location)
+	if !ok {
+		return nil, "", fmt.Errorf("location %s is not in %s", location, b.Location(""))
+	}
+	return b, key, nil
+}
+
+// rootOf returns the bucket that serves a location: s3://bucket, or the topmost
+// folder of a local path, which nobody has to create.
+func rootOf(location string) (string, error) {
+	scheme, rest, ok := strings.Cut(location, "://")
+	if !ok {
+		if p, cut := strings.CutPrefix(location, "file:"); cut {
+			location = p
+		}
+		scheme, rest = "file", location
+	}
+	switch scheme {
+	case "file":
+		if !path.IsAbs(rest) {
+			return "", fmt.Errorf("location %q is not absolute", location)
+		}
+		first, _, _ := strings.Cut(rest[1:], "/")
+		return "/" + first, nil
+	case "s3", "s3a", "s3n":
+		bucket, _, _ := strings.Cut(rest, "/")
+		return "s3://" + bucket, nil
+	}
+	return "", fmt.Errorf("location %q: the scheme %s is not supported", location, scheme)
+}
+
+// files is the storage as iceberg-go wants to see it, for the length of one call.
+// Remove does nothing: the library removes files whose fate it has misjudged, and
+// ours are removed by maintenance alone.
+type files struct {
+	ctx context.Context // of the call that files was made for
+	s   *storage
+}
+
+var (
+	_ iceio.WriteFileIO = files{}
+	_ iceio.ReadFileIO  = files{}
+)
+
+// ReadFile implements iceio.ReadFileIO.
+func (f files) ReadFile(name string) ([]byte, error) {
+	b, key, err := f.s.at(f.ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	data, _, err := b.Get(f.ctx, key)
+	return data, err
+}
+
+// Open implements iceio.IO. It reads the file whole: metadata and manifests.
+func (f files) Open(name string) (iceio.File, error) {
+	data, err := f.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	return &readFile{Reader: bytes.NewReader(data), name: name}, nil
+}
+
+// Remove implements iceio.IO and does nothing.
+func (f files) Remove(string) error { return nil }
+
+// WriteFile implements iceio.WriteFileIO.
+func (f files) WriteFile(name string, p []byte) error {
+	b, key, err := f.s.at(f.ctx, name)
+	if err != nil {
+		return err
+	}
+	_, err = b.Put(f.ctx, key, p, objstore.Always)
+	return err
+}
+
+// Create implements iceio.WriteFileIO. The file is stored when it is closed.
+func (f files) Create(name string) (iceio.FileWriter, error) {
+	if _, _, err := f.s.at(f.ctx, name); err != nil {
+		return nil, err
+	}
+	return &writeFile{files: f, name: name}, nil
+}
+
+type writeFile struct {
+	bytes.Buffer
+	files  files
+	name   string
+	closed bool
+}
+
+// Close stores the file.
+func (w *writeFile) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	return w.files.WriteFile(w.name, w.Bytes())
+}
+
+type readFile struct {
+	*bytes.Reader
+	name string
+}
+
+func (r *readFile) Close() error               { return nil }
+func (r *readFile) Stat() (fs.FileInfo, error) { return fileInfo{path.Base(r.name), r.Size()}, nil }
+
+type fileInfo struct {
+	name string
+	size int64
+}
+
+func (i fileInfo) Name() string     { return i.name }
+func (i fileInfo) Size() int64      { return i.size }
+func (fileInfo) Mode() fs.FileMode  { return 0o444 }
+func (fileInfo) ModTime() time.Time { return time.Time{} }
+func (fileInfo) IsDir() bool        { return false }
+func (fileInfo) Sys() any           { return nil }
+
+// ---- iceberg-go's registry of file systems ----
+
+// iceberg-go's catalogs find the file system of a metadata.json by its scheme, in a
+// registry of the process. The entries that adopt makes hand every call on to the
+// storage in its context, so that sinks do not share clients; calls that carry none
+// (somebody else uses iceberg-go in this process) get what was there before.
+var adopted sync.Once
+
+type storageKey struct{}
+
+// withFiles returns ctx with the storage that catalogs then use.
+func (s *Sink) withFiles(ctx context.Context) context.Context {
+	adopted.Do(adopt)
+	return context.WithValue(ctx, storageKey{}, s.storage)
+}
+
+func (s *Sink) files(ctx context.Context) files { return files{ctx, s.storage} }
+
+func adopt() {
+	for _, scheme := range []string{"", "file", "s3", "s3a", "s3n"} {
+		iceio.Unregister(scheme)
+		iceio.Register(scheme, func(ctx context.Context, u *url.URL, _ map[string]string) (iceio.IO, error) {
+			if s, ok := ctx.Value(storageKey{}).(*storage); ok {
+				return files{ctx, s}, nil
+			}
+			if u.Scheme == "" || u.Scheme == "file" {
+				return iceio.LocalFS{}, nil
+			}
+			return nil, errors.New("no object store in this call's context")
+		})
+	}
+}
+
+var _ io.ReaderFrom = (*writeFile)(nil)

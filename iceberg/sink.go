@@ -1,0 +1,193 @@
+package iceberg
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// Sink writes the tables of one pipeline. Safe for concurrent use.
+type Sink struct {
+	cfg      Config
+	ctl      *pipeline.Control
+	pipeline string
+	log      *slog.Logger
+	base     func(table string) *schema.Schema
+	pause    func(ctx context.Context, attempt int) error
+	pace     *pacer
+	storage  *storage
+
+	opening  turn
+	cat      Catalog // guarded by opening
+	closeCat func() error
+
+	mu struct {
+		sync.Mutex
+		tables map[string]*table
+	}
+}
+
+var _ pipeline.Sink = (*Sink)(nil)
+
+// Option changes what a sink works with.
+type Option func(*Sink)
+
+// WithLogger sets where the sink logs to. Default: nowhere.
+func WithLogger(l *slog.Logger) Option { return func(s *Sink) { s.log = l } }
+
+// WithCatalog sets a catalog that is open already. The sink does not close it.
+func WithCatalog(c Catalog) Option {
+	return func(s *Sink) { s.cat, s.closeCat = c, func() error { return nil } }
+}
+
+// WithColumns sets the columns that every table shall have from the start: those
+// that firehosed fills itself. Default [BaseColumns] for each. Columns that the
+// configuration declares are added to them.
+func WithColumns(f func(table string) *schema.Schema) Option { return func(s *Sink) { s.base = f } }
+
+// New checks cfg and returns a sink of the pipeline that ctl belongs to. The first
+// call to a catalog or store is made by Table.
+func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("iceberg sink: %w", err)
+	}
+	if local, _ := isLocal(cfg.Warehouse); local && !strings.HasPrefix(cfg.Warehouse, "file:") {
+		abs, err := filepath.Abs(cfg.Warehouse)
+		if err != nil {
+			return nil, fmt.Errorf("iceberg sink: warehouse: %w", err)
+		}
+		cfg.Warehouse = "file://" + filepath.ToSlash(abs)
+	}
+	cfg.Warehouse = strings.TrimSuffix(cfg.Warehouse, "/")
+	s := &Sink{
+		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
+		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
+		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(),
+	}
+	s.storage = newStorage(s.openBucket)
+	s.mu.tables = map[string]*table{}
+	for _, o := range opts {
+		o(s)
+	}
+	return s, nil
+}
+
+func (s *Sink) openBucket(ctx context.Context, root string) (objstore.Bucket, error) {
+	if strings.HasPrefix(root, "/") {
+		return objstore.OpenLocal(root)
+	}
+	return nil, fmt.Errorf("no store for %s", root)
+}
+
+// Table implements [pipeline.Sink].
+func (s *Sink) Table(ctx context.Context, name string, st pipeline.Stamp) (pipeline.Table, error) {
+	t, err := s.handle(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.turn.take(ctx); err != nil {
+		return nil, err
+	}
+	defer t.turn.give()
+	if err := t.open(ctx, st); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Fence implements [pipeline.Sink].
+func (s *Sink) Fence(ctx context.Context, name string, st pipeline.Stamp) (pipeline.Ledger, error) {
+	t, err := s.handle(name)
+	if err != nil {
+		return pipeline.Ledger{}, err
+	}
+	return t.fenceOff(ctx, st)
+}
+
+// Close implements [pipeline.Sink]. It may be called twice.
+func (s *Sink) Close(ctx context.Context) error {
+	if err := s.opening.take(ctx); err != nil {
+		return err
+	}
+	defer s.opening.give()
+	if s.cat == nil {
+		return nil
+	}
+	err := s.closeCat()
+	s.cat = nil
+	return err
+}
+
+// handle returns the table of that name, the same one every time.
+func (s *Sink) handle(name string) (*table, error) {
+	if !tableName.MatchString(name) {
+		return nil, fmt.Errorf("table %q: is no name for a table: use letters, digits, _ and -, and a dot after a namespace", name)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.mu.tables[name]
+	if t == nil {
+		t = &table{sink: s, name: name, ident: s.identifier(name), cfg: s.cfg.Tables[name], turn: newTurn(), evolving: newTurn()}
+		s.mu.tables[name] = t
+	}
+	return t, nil
+}
+
+// identifier returns a table's place in the catalog.
+func (s *Sink) identifier(name string) []string {
+	parts := strings.Split(name, ".")
+	if len(parts) == 1 {
+		parts = append(strings.Split(s.cfg.Namespace, "."), name)
+	}
+	return parts
+}
+
+// location returns where a new table goes, "" to let the catalog choose.
+func (s *Sink) location(name string, ident []string) string {
+	if loc := s.cfg.Tables[name].Location; loc != "" {
+		return loc
+	}
+	if s.cfg.Catalog.REST != nil {
+		return ""
+	}
+	return s.cfg.Warehouse + "/" + strings.Join(ident, "/")
+}
+
+// chunkBytes bounds a chunk of the vector property.
+func (s *Sink) chunkBytes() int {
+	if s.cfg.Catalog.Glue != nil {
+		return chunkNarrow
+	}
+	return chunkBytes
+}
+
+// columns returns the columns that a table has from the start.
+func (s *Sink) columns(name string) *schema.Schema {
+	base := s.base(name)
+	out := &schema.Schema{ID: -1, Fields: append([]schema.Field(nil), base.Fields...)}
+	for _, f := range declared(s.cfg.Tables[name].Columns) {
+		if out.Column(f.Name) == nil {
+			out.Fields = append(out.Fields, f)
+		}
+	}
+	return out
+}
+
+// BaseColumns returns the columns that firehosed fills itself for a Kafka source:
+// the coordinates of each record, its time, and the rescued values.
+func BaseColumns() *schema.Schema {
+	col := func(name string, k schema.Kind) schema.Field {
+		return schema.Field{Name: name, Type: &schema.Type{Kind: k}}
+	}
+	return &schema.Schema{ID: -1, Fields: []schema.Field{
+		col(schema.ColTopic, schema.String), col(schema.ColPartition, schema.Int), col(schema.ColOffset, schema.Long),
+		col(schema.ColSub, schema.Int), col(schema.ColTimestamp, schema.TimestampTZ), col(schema.Rescued, schema.String),
+	}}
+}

@@ -1,0 +1,73 @@
+package iceberg
+
+import (
+	"context"
+	"sync"
+
+	icego "github.com/apache/iceberg-go"
+	"github.com/google/uuid"
+
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// table is one table of a sink. Turns are taken in the order turn, evolving.
+type table struct {
+	sink  *Sink
+	name  string
+	ident []string
+	cfg   TableConfig
+
+	turn     turn // one commit, or one binding
+	evolving turn // one change of the schema
+
+	mu struct {
+		sync.Mutex
+		uuid   uuid.UUID      // of the table last seen
+		seen   int64          // its highest sequence number
+		schema *icego.Schema  // its schema
+		ours   *schema.Schema // the same in our terms
+	}
+}
+
+var _ pipeline.Table = (*table)(nil)
+
+func (t *table) formatVersion() int {
+	if t.cfg.FormatVersion != 0 {
+		return t.cfg.FormatVersion
+	}
+	return t.sink.cfg.FormatVersion
+}
+
+// Schema implements [pipeline.Table].
+func (t *table) Schema() *schema.Schema {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.ours
+}
+
+// Watermarks implements [pipeline.Table].
+func (t *table) Watermarks(ctx context.Context, ps []pipeline.Partition) (pipeline.Ledger, error) {
+	b, err := t.load(ctx)
+	if err != nil {
+		return pipeline.Ledger{}, err
+	}
+	switch b.reg.state {
+	case OK:
+	case Fresh, Half:
+		return pipeline.Ledger{Stamp: pipeline.Stamp{Pipeline: t.sink.pipeline}, Marks: pipeline.Vector{}}, nil
+	default:
+		return pipeline.Ledger{}, t.halt(b.reg.state, "%s", b.reg.reason)
+	}
+	l := pipeline.Ledger{Stamp: b.reg.hdr.stamp(t.sink.pipeline), Marks: b.reg.vec}
+	if ps == nil {
+		return l, nil
+	}
+	l.Marks = pipeline.Vector{}
+	for _, p := range ps {
+		if m, ok := b.reg.vec[p]; ok {
+			l.Marks[p] = m
+		}
+	}
+	return l, nil
+}
