@@ -131,8 +131,9 @@ func (b *Batch) Drop(rule string, n int) {
 
 // Part is the share of a batch that goes to one table.
 type Part struct {
-	Table string
-	Units []int32 // indexes into Values, ascending
+	Table  string
+	Units  []int32        // indexes into Values, ascending
+	Pinned *schema.Schema // what a table made by others required when it was bound (set by the runtime); may be nil
 }
 
 // Rows is a part laid out for its table. The receiver releases Data; the rest
@@ -236,8 +237,15 @@ type Decoder interface {
 // delivery being filled, one commit in flight, one halt.
 type Sink interface {
 	// Table binds a table under the stamp, creating it where the config allows.
-	// st is written into the header of a fresh binding.
+	// st is written into the header of a fresh binding. A *Halt says that it cannot
+	// be bound, or that it was bound and is not in order.
 	Table(ctx context.Context, name string, st Stamp) (Table, error)
+	// Fence makes a bound table refuse commits with an older stamp than st, and
+	// returns its ledger as it then is. If st begins a new epoch, it empties the
+	// marks. A table that is not in order is fenced too, so that a resume that has
+	// not seen st loses; its ledger is what a replay would restore. Fencing twice is
+	// once. Any error: the table could not be fenced.
+	Fence(ctx context.Context, name string, st Stamp) (Ledger, error)
 	// Close releases what the sink holds. No delivery may be open.
 	Close(ctx context.Context) error
 }
@@ -252,12 +260,6 @@ type Table interface {
 	Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, error)
 	// Watermarks reads the ledger afresh. ps nil: of every partition.
 	Watermarks(ctx context.Context, ps []Partition) (Ledger, error)
-	// Fence makes the table refuse commits with an older stamp than st, and
-	// returns the ledger as it then is. If st begins a new epoch, it empties the
-	// marks. A table that is halted is fenced too, so that a resume that has not
-	// seen st loses; then the ledger is what a replay would restore, and the error
-	// is nil. Fencing twice is once.
-	Fence(ctx context.Context, st Stamp) (Ledger, error)
 	// Begin returns an empty delivery. It makes no call that can wait.
 	Begin(ctx context.Context) (Delivery, error)
 }

@@ -42,7 +42,8 @@ type Entry struct {
 	UUID       string          `json:"uuid,omitempty"`       // bound: of the table
 	Pinned     json.RawMessage `json:"pinned,omitempty"`     // bound: requirements of a table made by others
 
-	SHA256 string `json:"sha256,omitempty"` // rev, epoch: of the pure configuration
+	SHA256 string `json:"sha256,omitempty"` // rev, epoch: of the text kept, see Pure
+	Config string `json:"config,omitempty"` // rev, epoch: SHA-256 of the configuration in it
 	Rules  int    `json:"rules,omitempty"`  // rev, epoch: version of the binary's rules
 	Epoch  int64  `json:"epoch,omitempty"`  // epoch
 
@@ -253,9 +254,9 @@ func (d *Decisions) Stamp() Stamp {
 type Revision struct {
 	Number int64
 	Epoch  int64
-	SHA256 string // of the pure configuration, see Control.Pure
+	SHA256 string // of the text kept, see Control.Pure
+	Config string // SHA-256 of the configuration in it
 	Rules  int
-	n      int64 // the log entry
 }
 
 // Revisions lists the revisions of the newest epoch, oldest first.
@@ -268,7 +269,7 @@ func (d *Decisions) Revisions() []Revision {
 			epoch, rs = e.Epoch, nil
 			fallthrough
 		case KindRev:
-			rs = append(rs, Revision{e.Rev, epoch, e.SHA256, e.Rules, e.N})
+			rs = append(rs, Revision{e.Rev, epoch, e.SHA256, e.Config, e.Rules})
 		}
 	}
 	return rs
@@ -276,9 +277,9 @@ func (d *Decisions) Revisions() []Revision {
 
 // Past finds a revision, of any epoch, with that configuration and those rules.
 // The newest one counts.
-func (d *Decisions) Past(sha string, rules int) (number int64, ok bool) {
+func (d *Decisions) Past(config string, rules int) (number int64, ok bool) {
 	for i := range d.Entries {
-		if e := &d.Entries[i]; (e.Kind == KindRev || e.Kind == KindEpoch) && e.SHA256 == sha && e.Rules == rules {
+		if e := &d.Entries[i]; (e.Kind == KindRev || e.Kind == KindEpoch) && e.Config == config && e.Rules == rules {
 			number, ok = e.Rev, true
 		}
 	}

@@ -1,0 +1,643 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// table is one destination table as this worker sees it.
+//
+// The rule that keeps it whole: it takes a batch only if the batch joins on to
+// what it has. Otherwise it lets the batch go, remembers from where, and the rows
+// are read again. A halt, a lost commit, a write error and a partition given away
+// all end in that one rule.
+type table struct {
+	p    *Pipeline
+	name string
+	kick chan struct{} // commit soon
+
+	turn turn // one commit, or one reading of the ledger
+
+	mu struct {
+		sync.Mutex
+		t      Table
+		down   error // not nil: takes nothing until the ledger was read again
+		since  time.Time
+		marks  map[Partition]Cursor
+		lag    map[Partition]Cursor // rows from here on are missing
+		open   *filling             // being written
+		out    *filling             // being committed
+		gen    int                  // counts the times that rows were lost
+		began  time.Time            // of the commit on its way; zero: none
+		cancel context.CancelFunc   // ends it
+		last   time.Time            // of the last commit
+		pins   map[int64]*schema.Schema
+		rows   int64
+	}
+}
+
+// filling is a delivery and what it accounts for. Guarded by table.mu.
+type filling struct {
+	d       Delivery
+	writers sync.WaitGroup // joined under table.mu while the filling is open
+	spans   map[Partition]*pending
+	held    int64
+	rows    int64
+	dropped bool
+}
+
+type pending struct {
+	first Cursor // before the first row
+	to    Cursor
+}
+
+// lateTable is a table that lags, as it was when the second reader asked.
+type lateTable struct {
+	*table
+	gen int
+}
+
+var errUnread = errors.New("ledger not read yet")
+
+func newTable(p *Pipeline, name string) *table {
+	t := &table{p: p, name: name, turn: make(turn, 1), kick: make(chan struct{}, 1)}
+	t.mu.down, t.mu.since = errUnread, time.Now()
+	t.mu.marks, t.mu.lag, t.mu.pins = map[Partition]Cursor{}, map[Partition]Cursor{}, map[int64]*schema.Schema{}
+	return t
+}
+
+// wake makes the table's loop look at it now.
+func (t *table) wake() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (t *table) schema() *schema.Schema {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.t == nil {
+		return nil
+	}
+	return t.mu.t.Schema()
+}
+
+// pinned returns what the table required when it was bound, as a revision sees it,
+// and whether it was ever bound.
+func (t *table) pinned(rev int64) (*schema.Schema, bool, error) {
+	e := t.p.ctl.Known().BoundFor(t.name, rev)
+	if e == nil {
+		return nil, false, nil
+	}
+	if len(e.Pinned) == 0 {
+		return nil, true, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, ok := t.mu.pins[e.N]
+	if !ok {
+		s = &schema.Schema{}
+		if err := json.Unmarshal(e.Pinned, s); err != nil {
+			return nil, true, fmt.Errorf("control log entry %d: pinned requirements: %w", e.N, err)
+		}
+		t.mu.pins[e.N] = s
+	}
+	return s, true, nil
+}
+
+// evolve reports whether there is a newer schema to decode against.
+func (t *table) evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, bool) {
+	t.mu.Lock()
+	tab, down := t.mu.t, t.mu.down
+	t.mu.Unlock()
+	if down != nil {
+		return nil, false
+	}
+	old := tab.Schema()
+	s, err := tab.Evolve(ctx, want)
+	if err != nil {
+		t.fail(ctx, fmt.Errorf("evolve: %w", err))
+		return nil, false
+	}
+	return s, old == nil || s.ID != old.ID
+}
+
+// take writes the rows that the table lacks, or lets them go.
+func (t *table) take(ctx context.Context, b *Batch, r Rows, late []lateTable) {
+	if len(r.Rec) == 0 {
+		return
+	}
+	part, first := b.Span.Partition, b.Cursor(int(r.Rec[0]))
+	f, through, err := t.join(ctx, b, late, first)
+	if err != nil {
+		t.fail(ctx, err)
+		t.letGo(part, first)
+		return
+	} else if f == nil {
+		return
+	}
+	k := 0
+	if first.At < through {
+		k = sort.Search(len(r.Rec), func(i int) bool { return b.Cursor(int(r.Rec[i])).At >= through })
+	}
+	if k == len(r.Rec) {
+		f.writers.Done()
+		return
+	} else if k > 0 {
+		r.Data, r.Rec, r.Sub = r.Data.NewSlice(int64(k), int64(len(r.Rec))), r.Rec[k:], r.Sub[k:]
+		defer r.Data.Release()
+		first = b.Cursor(int(r.Rec[0]))
+	}
+	write, cancel := context.WithTimeout(ctx, t.p.cfg.LetGoAfter) // a lane waits no longer for one table
+	err = f.d.Write(write, b, r)
+	cancel()
+	lost, full := t.wrote(f, b.Span, first, len(r.Rec), err)
+	f.writers.Done()
+	if err != nil {
+		t.fail(ctx, fmt.Errorf("write: %w", err))
+	}
+	if lost {
+		t.letGo(part, first)
+	} else if full || t.p.share.Pressed() {
+		t.wake()
+	}
+}
+
+// wrote books rows written to f. It reports whether they are lost again, and
+// whether the delivery has reached a limit.
+func (t *table) wrote(f *filling, span Span, first Cursor, rows int, err error) (lost, full bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil || f.dropped {
+		return true, false
+	}
+	if s := f.spans[span.Partition]; s == nil {
+		f.spans[span.Partition] = &pending{first: first, to: span.To}
+	} else {
+		s.to = span.To
+	}
+	held, _, full := f.d.Size()
+	t.p.share.Charge(held - f.held)
+	f.held = held
+	f.rows += int64(rows)
+	return false, full || t.p.cfg.MaxRows > 0 && f.rows >= t.p.cfg.MaxRows
+}
+
+// join decides whether the batch joins on to what the table has. If so, it
+// returns the delivery to write to, with the caller among its writers, and the
+// position below which the table has its rows. Otherwise the batch is let go.
+func (t *table) join(ctx context.Context, b *Batch, late []lateTable, first Cursor) (*filling, Position, error) {
+	part := b.Span.Partition
+	for {
+		t.mu.Lock()
+		lag, lags := t.mu.lag[part]
+		let := true
+		switch {
+		case late != nil && !wants(late, t.name): // it was offered these rows when they were live
+		case late != nil && (!lags || lag.At < b.Span.From.At || lag.At >= b.Span.To.At): // not its turn
+		case late == nil && lags: // the second reader comes along here
+		case t.mu.down != nil:
+			if !lags {
+				t.mu.lag[part] = first
+			}
+		default:
+			let = false
+		}
+		mark, known := t.mu.marks[part]
+		if !let && known && t.mu.open != nil {
+			defer t.mu.Unlock()
+			t.mu.open.writers.Add(1)
+			return t.mu.open, t.through(part, max(mark.At, lag.At)), nil
+		}
+		tab, empty := t.mu.t, t.mu.open == nil
+		t.mu.Unlock()
+		if let {
+			return nil, "", nil
+		}
+		if !known {
+			if err := t.readMark(ctx, tab, part); err != nil {
+				return nil, "", err
+			}
+		} else if empty {
+			if err := t.begin(ctx, tab); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+}
+
+func (t *table) through(part Partition, at Position) Position {
+	for _, f := range []*filling{t.mu.out, t.mu.open} {
+		if f != nil && f.spans[part] != nil {
+			at = max(at, f.spans[part].to.At)
+		}
+	}
+	return at
+}
+
+func (t *table) readMark(ctx context.Context, tab Table, part Partition) error {
+	l, err := tab.Watermarks(ctx, []Partition{part})
+	if err != nil {
+		return fmt.Errorf("read watermark: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, known := t.mu.marks[part]; !known {
+		t.mu.marks[part] = l.Marks[part].At
+	}
+	return nil
+}
+
+func (t *table) begin(ctx context.Context, tab Table) error {
+	d, err := tab.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	t.mu.Lock()
+	if t.mu.open == nil && t.mu.down == nil {
+		t.mu.open = &filling{d: d, spans: map[Partition]*pending{}}
+		d = nil
+	}
+	t.mu.Unlock()
+	if d != nil { // another lane was faster
+		return d.Abort(ctx)
+	}
+	return nil
+}
+
+func (t *table) letGo(part Partition, from Cursor) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if lag, ok := t.mu.lag[part]; !ok || from.At < lag.At {
+		t.mu.lag[part] = from
+	}
+}
+
+// unlag forgets a lag to which the lane has gone back, unless rows were lost since.
+func (t *table) unlag(part Partition, gen int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.gen == gen {
+		delete(t.mu.lag, part)
+	}
+}
+
+// caughtUp moves the lag past a batch that was read again. When it has reached
+// the lane, the next live batch joins on.
+func (t *table) caughtUp(span Span, done Cursor, gen int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	lag, lags := t.mu.lag[span.Partition]
+	if !lags || t.mu.gen != gen || lag.At < span.From.At || lag.At >= span.To.At {
+		return
+	}
+	if span.To.At >= done.At {
+		delete(t.mu.lag, span.Partition)
+	} else {
+		t.mu.lag[span.Partition] = span.To
+	}
+}
+
+// commit publishes what is open. One at a time: the next delivery fills while
+// this one is on its way.
+func (t *table) commit(ctx context.Context) error {
+	if !t.turn.take(ctx) {
+		return ctx.Err()
+	}
+	defer t.turn.give()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	t.mu.Lock()
+	f := t.mu.open
+	t.mu.open, t.mu.out = nil, f
+	if f != nil {
+		t.mu.began, t.mu.cancel = time.Now(), cancel
+	}
+	t.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	defer func() {
+		t.mu.Lock()
+		t.mu.began, t.mu.cancel = time.Time{}, nil
+		t.mu.Unlock()
+	}()
+	f.writers.Wait()
+	claims, ok := t.claims(f)
+	if !ok || len(claims) == 0 { // dropped meanwhile, or nothing was written
+		t.abandon(ctx, f)
+		return nil
+	}
+	began := time.Now()
+	err := f.d.Commit(ctx, t.p.stamp(), claims)
+	t.p.share.Charge(-f.held)
+	if err != nil {
+		err = fmt.Errorf("commit: %w", err)
+		t.fail(ctx, err)
+		return err
+	}
+	t.p.obs.committed(t.name, f.rows, time.Since(began))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.out == f {
+		t.mu.out = nil
+	}
+	t.mu.last = time.Now()
+	t.mu.rows += f.rows
+	for _, c := range claims {
+		if m, ok := t.mu.marks[c.Partition]; ok {
+			t.mu.marks[c.Partition] = later(m, c.To)
+		}
+	}
+	return nil
+}
+
+// abandon gives up a filling that was taken out for a commit.
+func (t *table) abandon(ctx context.Context, f *filling) {
+	t.mu.Lock()
+	if t.mu.out == f {
+		t.mu.out = nil
+	}
+	t.mu.Unlock()
+	t.abort(ctx, f)
+}
+
+func (t *table) claims(f *filling) ([]Claim, bool) {
+	var cs []Claim
+	t.mu.Lock()
+	for part, s := range f.spans {
+		cs = append(cs, Claim{Span: Span{part, t.mu.marks[part], s.to}})
+	}
+	ok := !f.dropped
+	t.mu.Unlock()
+	for i := range cs {
+		if l := t.p.lane(cs[i].Partition); l != nil {
+			if low, ok := l.low(); ok {
+				cs[i].Floor = low.At
+			}
+		}
+	}
+	return cs, ok
+}
+
+// fail takes the table out of the flow: rows not committed are let go, to be
+// read again once the ledger says where the table stands.
+func (t *table) fail(ctx context.Context, why error) {
+	if ctx.Err() == nil {
+		t.p.log.Warn("table lets its rows go", "table", t.name, "err", why)
+	}
+	t.mu.Lock()
+	if t.mu.down == nil {
+		t.mu.since = time.Now()
+	}
+	t.mu.down = why
+	t.mu.gen++
+	open := t.mu.open
+	t.drop(open)
+	t.drop(t.mu.out)
+	t.mu.open, t.mu.out = nil, nil
+	t.mu.Unlock()
+	t.abort(ctx, open)
+	if errors.Is(why, ErrStale) {
+		t.p.lookAtLog()
+	}
+	t.wake()
+}
+
+// letGoAll frees the memory of a table that has not been able to commit for long.
+func (t *table) letGoAll(ctx context.Context) {
+	t.mu.Lock()
+	cancel := t.mu.cancel
+	t.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	t.fail(ctx, fmt.Errorf("no commit for %v while others wait for memory", t.p.cfg.LetGoAfter))
+}
+
+// drop is called with mu held.
+func (t *table) drop(f *filling) {
+	if f == nil {
+		return
+	}
+	f.dropped = true
+	t.mu.gen++
+	for part, s := range f.spans {
+		if _, known := t.mu.marks[part]; !known {
+			continue // given away meanwhile
+		}
+		if lag, ok := t.mu.lag[part]; !ok || s.first.At < lag.At {
+			t.mu.lag[part] = s.first
+		}
+	}
+}
+
+func (t *table) abort(ctx context.Context, f *filling) {
+	if f == nil {
+		return
+	}
+	f.writers.Wait()
+	t.p.share.Charge(-f.held)
+	_ = f.d.Abort(context.WithoutCancel(ctx)) // what stays behind, the collector of old files finds
+}
+
+// close gives up what a table still holds when its pipeline ends.
+func (t *table) close(ctx context.Context) {
+	t.mu.Lock()
+	open := t.mu.open
+	t.drop(open)
+	t.mu.open = nil
+	t.mu.Unlock()
+	t.abort(ctx, open)
+}
+
+// sync reads the ledger and lets the table take rows again.
+func (t *table) sync(ctx context.Context) error {
+	if !t.turn.take(ctx) {
+		return ctx.Err()
+	}
+	defer t.turn.give()
+	t.mu.Lock()
+	tab, down := t.mu.t, t.mu.down
+	t.mu.Unlock()
+	if down == nil {
+		return nil
+	}
+	st := t.p.stamp()
+	var err error
+	if h := (*Halt)(nil); tab == nil || errors.As(down, &h) {
+		if tab, err = t.p.sink.Table(ctx, t.name, st); err != nil {
+			return t.why(err)
+		}
+	}
+	parts := t.p.owned()
+	l, err := tab.Watermarks(ctx, parts)
+	if err != nil {
+		return t.why(err)
+	}
+	if l.Stamp.Newer(st) {
+		t.p.lookAtLog()
+		return t.why(fmt.Errorf("the table is at %v, this worker at %v: %w", l.Stamp, st, ErrStale))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.t, t.mu.down = tab, nil
+	clear(t.mu.marks)
+	for _, part := range parts {
+		t.mu.marks[part] = l.Marks[part].At
+		if lag, ok := t.mu.lag[part]; ok {
+			t.mu.lag[part] = later(lag, l.Marks[part].At)
+		}
+	}
+	return nil
+}
+
+// look notices what others did to a table that is idle here.
+func (t *table) look(ctx context.Context) {
+	t.mu.Lock()
+	tab, busy := t.mu.t, t.mu.down != nil || t.mu.open != nil || t.mu.out != nil
+	t.mu.Unlock()
+	if busy {
+		return
+	}
+	l, err := tab.Watermarks(ctx, t.p.owned())
+	if err != nil && ctx.Err() == nil {
+		t.fail(ctx, err)
+	} else if err == nil && l.Stamp.Newer(t.p.stamp()) {
+		t.p.lookAtLog()
+	}
+}
+
+func (t *table) why(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.down == nil || t.mu.down.Error() != err.Error() {
+		t.p.log.Warn("table takes no rows", "table", t.name, "err", err)
+	}
+	t.mu.down = err
+	return err
+}
+
+// forget removes all that concerns a partition given away. A delivery that
+// mixes it with others is dropped, and the others are read again.
+func (t *table) forget(ctx context.Context, part Partition) {
+	t.mu.Lock()
+	var open *filling
+	if t.mu.open != nil && t.mu.open.spans[part] != nil {
+		open = t.mu.open
+		t.drop(open)
+		t.mu.open = nil
+	}
+	delete(t.mu.marks, part)
+	delete(t.mu.lag, part)
+	t.mu.Unlock()
+	t.abort(ctx, open)
+}
+
+// lowest returns the first row of the partition that the table lacks.
+func (t *table) lowest(part Partition) (Cursor, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	low, ok := t.mu.lag[part]
+	for _, f := range []*filling{t.mu.out, t.mu.open} {
+		if f != nil && f.spans[part] != nil && (!ok || f.spans[part].first.At < low.At) {
+			low, ok = f.spans[part].first, true
+		}
+	}
+	return low, ok
+}
+
+// lags returns from where the table can be brought up to date.
+func (t *table) lags(part Partition) (from Cursor, gen int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from, ok = t.mu.lag[part]
+	return from, t.mu.gen, ok && t.mu.down == nil
+}
+
+// late lists the tables that can be brought up to date, and the lowest start.
+func (p *Pipeline) late(part Partition) (late []lateTable, from Cursor) {
+	for _, t := range p.all() {
+		if c, gen, ok := t.lags(part); ok {
+			if len(late) == 0 || c.At < from.At {
+				from = c
+			}
+			late = append(late, lateTable{t, gen})
+		}
+	}
+	return late, from
+}
+
+func wants(late []lateTable, name string) bool {
+	return slices.ContainsFunc(late, func(t lateTable) bool { return t.name == name })
+}
+
+// ---- What others ask a table ----
+
+func (t *table) unread() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Is(t.mu.down, errUnread)
+}
+
+func (t *table) up() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.down == nil
+}
+
+// holds reports whether rows of the partition wait for a commit.
+func (t *table) holds(part Partition) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.open != nil && t.mu.open.spans[part] != nil || t.mu.out != nil && t.mu.out.spans[part] != nil
+}
+
+// held returns the bytes in memory of the delivery being filled.
+func (t *table) held() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.open == nil {
+		return 0
+	}
+	return t.mu.open.held
+}
+
+// committing returns when the commit on its way began; zero: none is.
+func (t *table) committing() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.began
+}
+
+func (t *table) stuck(after time.Duration) bool {
+	began := t.committing()
+	return !began.IsZero() && time.Since(began) > after
+}
+
+func (t *table) committedAfter(when time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.down == nil && t.mu.last.After(when)
+}
+
+// patience is how long the table's loop may sleep.
+func (t *table) patience() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if h := (*Halt)(nil); errors.As(t.mu.down, &h) {
+		return t.p.cfg.LogPoll
+	} else if t.mu.down != nil {
+		return t.p.cfg.Retry
+	}
+	return t.p.cfg.CommitInterval
+}
