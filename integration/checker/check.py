@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Judges Iceberg tables against the source they were filled from. It shares no code with the product.
+
+    check.py --brokers 127.0.0.1:9092 --topic events --table TABLE --dead-letters TABLE
+    check.py --truth records.ndjson --by /type --table PushEvent=TABLE --table ForkEvent=TABLE ...
+
+A TABLE is the address of a metadata.json (a path, or s3://...), or a catalog and a name:
+sqlite:/path/catalog.db#ns.name, rest:http://host:port#ns.name, postgres:URL#ns.name (by the program psql).
+
+Every unit of the source must be in its table once, or among the dead letters once with its own bytes, or be one that
+is skipped; nothing else may be there. Contents are compared in the normal form of normal.py. Every engine reads the
+tables on its own. One line an engine; the first violation is printed with its coordinates and ends it with status 1.
+"""
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+
+import engines
+import normal
+import truth
+
+DEAD_COLUMNS = engines.COORDINATES + ["_fh_topic", "payload", "payload_size", "payload_sha256"]
+
+
+class Violation(Exception):
+    pass
+
+
+def key(partition, offset, sub):
+    return partition << 80 | offset << 20 | sub
+
+
+def where(k):
+    return f"partition {k >> 80}, offset {k >> 20 & (1 << 60) - 1}, sub {k & (1 << 20) - 1}"
+
+
+def resolve(address):
+    """Returns the metadata address of a TABLE."""
+    catalog, _, name = address.partition("#")
+    kind, _, place = catalog.partition(":")
+    namespace, _, table = name.rpartition(".")
+    sql = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = '%s' AND table_name = '%s'" % (namespace, table)
+    if kind == "sqlite":
+        with sqlite3.connect(f"file:{place}?mode=ro", uri=True) as db:
+            found = db.execute(sql).fetchone()
+        found = found and found[0]
+    elif kind == "postgres":
+        found = subprocess.run(["psql", "-XAtq", place, "-c", sql], check=True, capture_output=True, text=True).stdout.strip()
+    elif kind == "rest":
+        with urllib.request.urlopen(f"{place}/v1/namespaces/{namespace}/tables/{table}", timeout=30) as r:
+            found = json.load(r)["metadata-location"]
+    else:
+        return address
+    if not found:
+        raise SystemExit(f"{address}: the catalog has no such table")
+    return found
+
+
+class Table:
+    """One table to judge: its address, the schema in force, and its type tree."""
+
+    def __init__(self, address, s3):
+        self.metadata = resolve(address)
+        doc = engines.read_json(self.metadata, s3)
+        self.schema = next(s for s in doc["schemas"] if s["schema-id"] == doc["current-schema-id"])
+        self.tree = normal.type_tree(self.schema)
+
+
+# ---- What a worker process does. STATE is what start hands to each of them. ----
+
+STATE = {}
+
+
+def start(tables, by, topic):
+    STATE.update(tables=tables, by=by, topic=topic)
+
+
+def route(obj):
+    """Returns the name of the table that a parsed record belongs in, or None."""
+    if not STATE["by"]:
+        return ""
+    for step in STATE["by"].split("/")[1:]:
+        obj = obj.get(step) if isinstance(obj, dict) else None
+    return obj if type(obj) is str and obj in STATE["tables"] else None
+
+
+def judge_records(batch):
+    """Returns what must become of a batch of records: rows by (table, key, digest), dead letters, skipped."""
+    rows, dead, skipped = [], [], 0
+    for partition, offset, value in batch:
+        for sub, (fate, what) in enumerate(truth.units(value)):
+            k = key(partition, offset, sub)
+            if fate == truth.SKIP:
+                skipped += 1
+            elif fate == truth.DEAD:
+                dead.append((k, hashlib.sha256(what).digest()))
+            elif (name := route(what)) is None:
+                dead.append((k, None))  # its bytes are not compared: the parser does not keep them
+            else:
+                rows.append((name, k, normal.digest(normal.normal(what, STATE["tables"][name].tree))))
+    return rows, dead, skipped
+
+
+def judge_rows(args):
+    """Returns the key and digest of each row of an Arrow batch of a table."""
+    name, batch = args
+    t = STATE["tables"][name]
+    if STATE["topic"] and (odd := set(batch.column("_fh_topic").to_pylist()) - {STATE["topic"], STATE["topic"].encode()}):
+        raise Violation(f"table {name!r} has rows of the topics {sorted(odd)}")
+    forms = engines.forms(batch, t.schema)
+    return [(key(*c), normal.digest(f)) for c, f in zip(coordinates(batch), forms)]
+
+
+def coordinates(batch):
+    return zip(*(batch.column(c).to_pylist() for c in engines.COORDINATES))
+
+
+# ---- What the main process does. ----
+
+
+class Judge:
+    def __init__(self, source, tables, dead_letters, topic, pool, s3):
+        self.source, self.tables, self.dead_letters, self.topic = source, tables, dead_letters, topic
+        self.pool, self.s3 = pool, s3
+        self.rows = {name: {} for name in tables}
+        self.dead, self.skipped = {}, 0
+
+    def read_source(self):
+        for rows, dead, skipped in self.pool.imap_unordered(judge_records, self.source.batches(), chunksize=1):
+            for name, k, d in rows:
+                self.rows[name][k] = d
+            self.dead.update(dead)
+            self.skipped += skipped
+
+    def judge(self, engine):
+        """Compares every table as one engine reads it; returns the line to print."""
+        n = 0
+        for name, t in self.tables.items():
+            left = dict.fromkeys(self.rows[name])
+            batches = ((name, b) for b in engine.batches(t.metadata))
+            for got in self.pool.imap_unordered(judge_rows, batches):
+                for k, d in got:
+                    self.row(engine, name, k, d, left)
+                    n += 1
+            if left:
+                k = min(left)
+                raise Violation(f"{where(k)}: lost: not in table {name!r} ({len(left)} units in all)")
+        dead = self.judge_dead(engine) if self.dead_letters else 0
+        return f"{engine.name} {engine.version}: ok: {n} rows in {len(self.tables)} tables, {dead} dead letters, {self.skipped} skipped; contents equal"
+
+    def row(self, engine, name, k, d, left):
+        want = self.rows[name].get(k)
+        if want is None:
+            raise Violation(f"{where(k)}: in table {name!r}, and no unit of the source belongs there")
+        if k not in left:
+            raise Violation(f"{where(k)}: duplicated: twice in table {name!r}")
+        del left[k]
+        if d != want:
+            raise Violation(f"{where(k)}: table {name!r} holds something else:\n{self.explain(engine, name, k)}")
+
+    def judge_dead(self, engine):
+        seen = set()
+        for batch in engine.batches(self.dead_letters, DEAD_COLUMNS):
+            columns = (batch.column(c).to_pylist() for c in DEAD_COLUMNS[3:])
+            for c, topic, payload, size, sha in zip(coordinates(batch), *columns):
+                if self.topic and topic not in (self.topic, self.topic.encode()):
+                    continue
+                k = key(*c)
+                if k not in self.dead:
+                    raise Violation(f"{where(k)}: a dead letter, and no unit of the source should be one there")
+                if k in seen:
+                    raise Violation(f"{where(k)}: duplicated: a dead letter twice")
+                seen.add(k)
+                self.payload(k, payload or b"", size, sha)
+        if missing := self.dead.keys() - seen:
+            raise Violation(f"{where(min(missing))}: lost: not among the dead letters ({len(missing)} units in all)")
+        return len(seen)
+
+    def payload(self, k, payload, size, sha):
+        digest = hashlib.sha256(payload).digest()
+        sha = sha.decode() if isinstance(sha, bytes) and len(sha) == 64 else sha
+        if size != len(payload) or sha not in (digest, digest.hex()):
+            raise Violation(f"{where(k)}: the dead letter's size or checksum is not that of its payload")
+        want = self.dead[k]
+        if want not in (None, digest, hashlib.sha256(payload.strip()).digest()):
+            raise Violation(f"{where(k)}: the dead letter's payload is not the record's bytes: {payload[:200]!r}")
+
+    def explain(self, engine, name, k):
+        """Returns the first members in which the source and the table differ."""
+        at, t = (k >> 80, k >> 20 & (1 << 60) - 1), self.tables[name]
+        unit = list(truth.units(self.source.one(*at)[2]))[k & (1 << 20) - 1][1]
+        want = normal.normal(unit, t.tree) or {}
+        for batch in engine.batches(t.metadata, at=at):
+            for c, got in zip(coordinates(batch), engines.forms(batch, t.schema)):
+                if key(*c) == k:
+                    return "\n".join(f"  {m}\n    source {json.dumps(want.get(m))[:500]}\n    table  {json.dumps(got.get(m))[:500]}"
+                                     for m in sorted(want.keys() | got.keys()) if want.get(m) != got.get(m))
+        return "  (the row is gone)"
+
+
+def options():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--brokers")
+    p.add_argument("--topic", default="")
+    p.add_argument("--truth", help="a file instead of a topic: see truth.File")
+    p.add_argument("--table", action="append", required=True, metavar="[VALUE=]TABLE")
+    p.add_argument("--by", default="", metavar="POINTER", help="the member whose value names the table")
+    p.add_argument("--dead-letters", metavar="TABLE")
+    p.add_argument("--engines", default="duckdb,pyiceberg")
+    p.add_argument("--processes", type=int, default=os.cpu_count())
+    o = p.parse_args()
+    if bool(o.truth) == bool(o.brokers and o.topic):
+        p.error("name the source: --truth FILE, or --brokers and --topic")
+    if not o.by and len(o.table) > 1:
+        p.error("several tables need --by")
+    if odd := set(o.engines.split(",")) - engines.ENGINES.keys():
+        p.error(f"--engines: {', '.join(sorted(odd))} is none of {', '.join(engines.ENGINES)}")
+    return o
+
+
+def main():
+    o, s3 = options(), engines.S3()
+    named = [t.split("=", 1) if o.by else ["", t] for t in o.table]
+    tables = {name: Table(address, s3) for name, address in named}
+    source = truth.File(os.path.abspath(o.truth)) if o.truth else truth.Topic(o.brokers, o.topic)
+    dead = resolve(o.dead_letters) if o.dead_letters else None
+    # started afresh: the engines' and librdkafka's threads do not survive a fork
+    with multiprocessing.get_context("spawn").Pool(o.processes, start, (tables, o.by, o.topic)) as pool:
+        judge = Judge(source, tables, dead, o.topic, pool, s3)
+        try:
+            judge.read_source()
+            if judge.dead and not dead:
+                raise Violation(f"{where(min(judge.dead))}: belongs among the dead letters, and --dead-letters is not given")
+        except Violation as v:
+            sys.exit(f"source: {v}")
+        for name in o.engines.split(","):
+            engine = engines.ENGINES[name](s3)
+            try:
+                print(judge.judge(engine), flush=True)
+            except Violation as v:
+                print(f"{engine.name} {engine.version}: VIOLATION: {v}", flush=True)
+                sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,213 @@
+"""Reading an Iceberg table with engines that share no code with the product.
+
+Each engine opens one metadata.json, by path or s3:// address, and yields Arrow batches.
+"""
+
+
+import glob
+import importlib
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from normal import exact, json_key, put_back, type_tree
+
+RESERVED = "_fh_"
+COORDINATES = ["_fh_partition", "_fh_offset", "_fh_sub"]
+
+
+class S3:
+    """Where s3:// addresses are, from the environment: FIREHOSED_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY."""
+
+    def __init__(self, env=os.environ):
+        self.endpoint = env.get("FIREHOSED_S3_ENDPOINT", "")
+        self.key, self.secret = env.get("FIREHOSED_S3_ACCESS_KEY", ""), env.get("FIREHOSED_S3_SECRET_KEY", "")
+        self.scheme, _, self.host = self.endpoint.partition("://")
+
+
+def read_json(address, s3):
+    """Returns the parsed metadata file at an address."""
+    if address.startswith("s3://"):
+        from pyarrow import fs
+
+        store = fs.S3FileSystem(access_key=s3.key, secret_key=s3.secret, endpoint_override=s3.host, scheme=s3.scheme, region="us-east-1")
+        with store.open_input_stream(address[len("s3://"):]) as f:
+            return json.loads(f.read())
+    with open(local(address), encoding="utf-8") as f:
+        return json.load(f)
+
+
+def local(address):
+    return address[len("file://"):] if address.startswith("file://") else address
+
+
+class DuckDB:
+    name = "duckdb"
+
+    def __init__(self, s3):
+        import duckdb
+
+        self.version = duckdb.__version__
+        self.c = duckdb.connect(config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"})
+        for n in ("httpfs", "avro", "iceberg"):  # in this order
+            d = os.path.dirname(importlib.import_module("duckdb_extension_" + n).__file__)
+            self.c.execute("LOAD '%s'" % glob.glob(f"{d}/extensions/*/{n}.duckdb_extension")[0])
+        self.c.execute("SET TimeZone='UTC'")
+        self.c.execute("SET memory_limit='2GB'")
+        self.c.execute("SET preserve_insertion_order=false")
+        if s3.endpoint:
+            self.c.execute(f"CREATE SECRET (TYPE s3, KEY_ID '{s3.key}', SECRET '{s3.secret}', REGION 'us-east-1', "
+                           f"ENDPOINT '{s3.host}', URL_STYLE 'path', USE_SSL {str(s3.scheme == 'https').lower()})")
+
+    def batches(self, metadata, columns=None, at=None):
+        what = ", ".join(columns) if columns else "*"
+        where = " WHERE _fh_partition = %d AND _fh_offset = %d" % at if at else ""
+        rel = self.c.execute(f"SELECT {what} FROM iceberg_scan('{local(metadata)}'){where}")
+        reader = rel.to_arrow_reader(5000) if hasattr(rel, "to_arrow_reader") else rel.fetch_record_batch(5000)
+        yield from reader
+
+
+class PyIceberg:
+    name = "pyiceberg"
+
+    def __init__(self, s3):
+        import pyiceberg
+
+        self.version = pyiceberg.__version__
+        self.properties = {"s3.endpoint": s3.endpoint, "s3.access-key-id": s3.key, "s3.secret-access-key": s3.secret,
+                           "s3.region": "us-east-1"} if s3.endpoint else {}
+
+    def batches(self, metadata, columns=None, at=None):
+        from pyiceberg.expressions import AlwaysTrue, And, EqualTo
+        from pyiceberg.table import StaticTable
+
+        t = StaticTable.from_metadata(local(metadata), self.properties)
+        where = And(EqualTo("_fh_partition", at[0]), EqualTo("_fh_offset", at[1])) if at else AlwaysTrue()
+        for batch in t.scan(row_filter=where, selected_fields=tuple(columns or ["*"])).to_arrow_batch_reader():
+            for i in range(0, batch.num_rows, 5000):
+                yield batch.slice(i, 5000)
+
+
+class ClickHouse:
+    name = "clickhouse"
+
+    def __init__(self, s3):
+        os.chdir("/")  # local paths must lie below the working directory
+        import chdb
+
+        self.s3, self.connection = s3, chdb.connect(":memory:")
+        self.version = self.connection.query("SELECT version()").data().strip().strip('"')
+
+    def source(self, metadata):
+        folder, _, name = metadata.rpartition("/metadata/")
+        settings = f"SETTINGS iceberg_metadata_file_path='metadata/{name}'"
+        if folder.startswith("s3://"):
+            return f"icebergS3('{self.s3.endpoint}/{folder[len('s3://'):]}', '{self.s3.key}', '{self.s3.secret}', {settings})"
+        return f"icebergLocal('{local(folder)}', {settings})"
+
+    def batches(self, metadata, columns=None, at=None):
+        what = ", ".join(columns) if columns else "*"
+        where = " WHERE _fh_partition = %d AND _fh_offset = %d" % at if at else ""
+        sql = f"SELECT {what} FROM {self.source(metadata)}{where} SETTINGS max_memory_usage=3000000000"
+        yield from self.connection.send_query(sql, "Arrow").record_batch(rows_per_batch=5000)
+
+
+ENGINES = {e.name: e for e in (DuckDB, PyIceberg, ClickHouse)}
+
+
+def forms(batch, schema):
+    """Returns the normal form of each row of a batch; schema is the table's, as metadata.json has it."""
+    tree, rows = type_tree(schema), [{} for _ in range(batch.num_rows)]
+    rescued = {}
+    for f in schema["fields"]:
+        i = batch.schema.get_field_index(f["name"])
+        if i < 0:
+            raise ValueError(f"column {f['name']} is in the schema and not in what the engine returned")
+        if f["name"] == RESERVED + "rescued":
+            rescued = cells(batch.column(i), "string")
+        elif not f["name"].startswith(RESERVED):
+            key = json_key(f)
+            for row, v in cells(batch.column(i), f["type"]).items():
+                rows[row][key] = v
+    for row, text in rescued.items():
+        for pointer, value in rescued_values(text[1:]).items():
+            put_back(rows[row], pointer, value, tree)
+    return rows
+
+
+def rescued_values(text):
+    rescued = json.loads(text)
+    if not all(isinstance(v, str) for v in rescued.values()):
+        raise ValueError(f"_fh_rescued holds something that is no text: {text}")
+    return rescued
+
+
+def cells(arr, t):
+    """Returns the normal forms of a column's cells by row, absent ones left out; t is the column's Iceberg type."""
+    if isinstance(arr, pa.ChunkedArray):
+        arr = arr.combine_chunks()
+    if not isinstance(t, str):
+        if t["type"] == "struct":
+            return structs(arr, t)
+        if t["type"] == "list":
+            return lists(arr, t)
+        return maps(arr, t)
+    valid = pc.indices_nonzero(pc.is_valid(arr)).to_pylist()
+    if not valid:
+        return {}
+    return dict(zip(valid, leaf(arr.drop_null() if arr.null_count else arr, t)))
+
+
+def leaf(arr, t):
+    if pa.types.is_dictionary(arr.type):
+        arr = arr.dictionary_decode()
+    if t in ("long", "int"):
+        return [exact(str(v)) for v in arr.to_pylist()]
+    if t in ("double", "float"):
+        return [exact(repr(v)) if v == v and abs(v) != float("inf") else f"n{v}" for v in arr.to_pylist()]
+    if t == "boolean":
+        return [bool(v) for v in arr.to_pylist()]
+    if t.startswith("timestamp"):
+        unit = {"us": 1, "ns": 1000, "ms": 1 / 1000, "s": 1 / 1_000_000}[arr.type.unit]
+        return ["t%d" % (v // unit if unit >= 1 else round(v / unit)) for v in arr.cast(pa.int64()).to_pylist()]
+    if t.startswith("decimal"):
+        return [exact(str(v)) for v in arr.to_pylist()]
+    if t in ("binary", "uuid") or t.startswith("fixed"):
+        return ["s" + (v.hex() if isinstance(v, bytes) else str(v)) for v in arr.to_pylist()]
+    if pa.types.is_binary(arr.type) or pa.types.is_large_binary(arr.type):
+        return ["s" + v.decode() for v in arr.to_pylist()]
+    return ["s" + str(v) for v in arr.to_pylist()]
+
+
+def structs(arr, t):
+    out = {}
+    fields = {arr.type.field(i).name: i for i in range(arr.type.num_fields)}
+    children = arr.flatten()
+    for f in t["fields"]:
+        key = json_key(f)
+        for row, v in cells(children[fields[f["name"]]], f["type"]).items():
+            out.setdefault(row, {})[key] = v
+    return out
+
+
+def lists(arr, t):
+    below = cells(arr.values, t["element"])
+    at, out = arr.offsets.to_pylist(), {}
+    for row in pc.indices_nonzero(pc.is_valid(arr)).to_pylist():
+        if at[row] < at[row + 1]:
+            out[row] = [below.get(i) for i in range(at[row], at[row + 1])]
+    return out
+
+
+def maps(arr, t):
+    keys, values = arr.keys.to_pylist(), cells(arr.items, t["value"])
+    at, out = arr.offsets.to_pylist(), {}
+    for row in pc.indices_nonzero(pc.is_valid(arr)).to_pylist():
+        m = {keys[i]: values[i] for i in range(at[row], at[row + 1]) if i in values}
+        if m:
+            out[row] = m
+    return out
+
+
