@@ -1,0 +1,350 @@
+package inspect
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// revision is one version of what a record becomes, and where it begins.
+type revision struct {
+	pipeline.Revision
+	from  pipeline.Vector
+	steps *pipeline.Steps // nil: this binary cannot judge by it, see why
+	why   error
+}
+
+// attempts bounds how often a verification begins again because a decision was
+// taken while it looked.
+const attempts = 20
+
+// capture reads the log, then every hint, then pins every table, then reads the log
+// again: so no table is judged by decisions older than itself.
+func capture(ctx context.Context, d Deps, o Options) (*verifier, error) {
+	for range attempts {
+		log, err := d.Control.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(log.Revisions()) == 0 {
+			return nil, errors.New("the pipeline never ran: there is nothing to verify")
+		}
+		v := &verifier{d: d, o: o, log: log, byID: map[partID]*part{}, old: map[string]bool{}, byName: map[string]*table{}}
+		v.report = &Report{Pipeline: d.Pipeline, Rows: map[string]int64{}, Dropped: map[string]int64{}}
+		raw, err := d.Source.Partitions(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("list partitions: %w", err)
+		}
+		hints := map[pipeline.Partition]pipeline.Hint{}
+		for _, p := range raw {
+			if hints[p], err = d.Source.Hint(ctx, p); err != nil {
+				return nil, fmt.Errorf("read the group position of %v: %w", p, err)
+			}
+		}
+		if err := v.pin(ctx); err != nil {
+			return nil, err
+		}
+		again, err := d.Control.Read(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if moved(again.Entries[len(log.Entries):]) {
+			continue
+		}
+		v.log = again
+		if err := v.loadRevisions(ctx); err != nil {
+			return nil, err
+		}
+		if err := v.addParts(ctx, raw, hints); err != nil {
+			return nil, err
+		}
+		v.list()
+		return v, nil
+	}
+	return nil, errMoved
+}
+
+// moved reports whether an entry changes what was pinned.
+func moved(entries []pipeline.Entry) bool {
+	return slices.ContainsFunc(entries, func(e pipeline.Entry) bool {
+		switch e.Kind {
+		case pipeline.KindAdmit, pipeline.KindGap, pipeline.KindForfeit:
+			return false
+		}
+		return true
+	})
+}
+
+func (v *verifier) pin(ctx context.Context) error {
+	for _, name := range v.log.BoundTables() {
+		t := v.table(name)
+		var err error
+		if t.pin, err = v.d.Tables.Pin(ctx, name); err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		t.pin, t.halt = nil, err
+		v.report.note("table %s: %v", name, err)
+	}
+	return nil
+}
+
+// table returns the table of that name; one that was never bound is empty.
+func (v *verifier) table(name string) *table {
+	t := v.byName[name]
+	if t == nil {
+		t = &table{name: name, index: int32(len(v.tables))}
+		v.byName[name], v.tables = t, append(v.tables, t)
+	}
+	return t
+}
+
+func (v *verifier) loadRevisions(ctx context.Context) error {
+	for i, r := range v.log.Revisions() {
+		rev := revision{Revision: r}
+		from, there, err := v.d.Control.Barrier(ctx, r.Number)
+		if err != nil {
+			return err
+		}
+		if !there && (i > 0 || r.Epoch > 0) {
+			return fmt.Errorf("revision %d has no barrier yet: start a worker with that configuration, or wait for it", r.Number)
+		}
+		rev.from = from
+		fresh, err := v.d.Control.Steps(ctx, r, v.d.Plan, v.admitted(r.Number))
+		if err != nil {
+			rev.why = err
+			v.report.note("revision %d: %v", r.Number, err)
+		} else {
+			s := fresh()
+			rev.steps = &s
+		}
+		v.revs = append(v.revs, rev)
+	}
+	return nil
+}
+
+// admitted looks names from data up. Every name that counts stands in the log
+// before the first of its rows; so a name that is not there was refused.
+func (v *verifier) admitted(rev int64) pipeline.Admit {
+	return func(_ context.Context, name string, _ int) (bool, error) { return v.log.Admitted(name, rev), nil }
+}
+
+// pinned returns what a table made by others requires, as a revision sees it.
+func (v *verifier) pinned(name string, rev int64) (*schema.Schema, error) {
+	e := v.log.BoundFor(name, rev)
+	if e == nil || len(e.Pinned) == 0 {
+		return nil, nil
+	}
+	s := &schema.Schema{}
+	if err := json.Unmarshal(e.Pinned, s); err != nil {
+		return nil, fmt.Errorf("control log entry %d: pinned requirements: %w", e.N, err)
+	}
+	return s, nil
+}
+
+// never is a time to come: the end of a log.
+func never() time.Time { return time.Now().Add(100 * 365 * 24 * time.Hour) }
+
+func (v *verifier) addParts(ctx context.Context, raw []pipeline.Partition, hints map[pipeline.Partition]pipeline.Hint) error {
+	origins, err := v.d.Control.AllOrigins(ctx, v.log.Stamp().Epoch)
+	if err != nil {
+		return err
+	}
+	started := map[string]pipeline.Vector{}
+	for _, o := range origins {
+		started[o.Stream] = o.At
+		if p, err := pipeline.ParsePartition(o.Stream + ":"); err == nil {
+			v.old[p.Incarnation] = true
+		}
+	}
+	for _, r := range raw {
+		p := &part{index: int32(len(v.parts)), raw: r, id: v.log.Identity(r)}
+		if err := v.bounds(ctx, p, started, hints[r]); err != nil {
+			return fmt.Errorf("partition %v: %w", r, err)
+		}
+		n, err := strconv.ParseInt(r.ID, 10, 32)
+		if err != nil {
+			return fmt.Errorf("partition %v: the id is no number", r)
+		}
+		v.parts = append(v.parts, p)
+		v.byID[partID{p.id.Incarnation, int32(n)}] = p
+		delete(v.old, p.id.Incarnation)
+	}
+	return nil
+}
+
+// bounds sets what of a partition is compared.
+func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipeline.Vector, h pipeline.Hint) error {
+	oldest, err := v.locate(ctx, p.raw, time.Time{})
+	if err != nil {
+		return err
+	}
+	if p.end, err = v.locate(ctx, p.raw, never()); err != nil {
+		return err
+	}
+	origin, known, err := v.origin(p, started)
+	if err != nil {
+		return err
+	}
+	if origin < 0 {
+		origin = oldest
+	}
+	if p.low, err = v.low(p, h, origin); err != nil {
+		return err
+	}
+	p.to = p.low
+	for _, t := range v.tables {
+		at := int64(-1)
+		if t.pin != nil {
+			if m, ok := t.pin.Ledger.Marks[p.id]; ok {
+				if at, err = offset(m.At.At); err != nil {
+					return err
+				}
+			}
+		}
+		p.marks = append(p.marks, max(at, p.low))
+		p.to = max(p.to, at)
+	}
+	if known {
+		v.report.Pending += max(0, p.end-max(p.low, origin))
+	} else {
+		v.report.Pending += p.end - oldest
+	}
+	p.from = origin
+	if err := v.acceptedGaps(p); err != nil {
+		return err
+	}
+	for moved := true; moved; {
+		moved = false
+		for _, g := range p.gaps {
+			if g.has(p.from) {
+				p.from, moved = g.to, true
+			}
+		}
+	}
+	if p.from < oldest && p.from < p.to {
+		v.report.Unverifiable += min(oldest, p.to) - p.from
+		v.report.note("%v: offsets %d to %d are no longer retained", p.id, p.from, min(oldest, p.to)-1)
+	}
+	p.from = max(p.from, oldest)
+	p.to = max(p.from, p.to)
+	return nil
+}
+
+func (v *verifier) locate(ctx context.Context, p pipeline.Partition, t time.Time) (int64, error) {
+	c, err := v.d.Source.Locate(ctx, p, t)
+	if err != nil {
+		return 0, err
+	}
+	return offset(c.At)
+}
+
+// origin returns where the pipeline began; -1: at the beginning of the log. known is
+// false if it has not begun.
+func (v *verifier) origin(p *part, started map[string]pipeline.Vector) (off int64, known bool, err error) {
+	at := pipeline.Position("")
+	e := v.log.Accepted(p.raw.StreamKey())
+	switch at0, ok := started[p.raw.StreamKey()]; {
+	case p.id != p.raw:
+		at, known = v.log.Accepted(p.raw.Key()).From, true
+	case e != nil:
+		at, known = e.From, true
+	case ok:
+		at, known = at0[p.raw].At.At, true
+	}
+	if at == "" {
+		return -1, known, nil
+	}
+	off, err = offset(at)
+	return off, known, err
+}
+
+// low is G as start(p) of the design takes it: -1 if it is void, at most where the
+// revision after the hint's begins.
+func (v *verifier) low(p *part, h pipeline.Hint, origin int64) (int64, error) {
+	if !h.Stamp.SameRun(v.log.Stamp()) {
+		return -1, nil
+	}
+	at, err := offset(h.At.At)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range v.revs {
+		if r.Number > h.Stamp.Rev {
+			b, err := offset(r.from[p.id].At.At)
+			if err != nil {
+				return 0, err
+			}
+			return max(origin, min(at, b)), nil
+		}
+	}
+	return max(origin, at), nil
+}
+
+func (v *verifier) acceptedGaps(p *part) error {
+	for i := range v.log.Entries {
+		e := &v.log.Entries[i]
+		if e.Kind != pipeline.KindGap || e.Partition != p.id.Key() {
+			continue
+		}
+		from, err := offset(e.From)
+		if err != nil {
+			return err
+		}
+		to, err := offset(e.To)
+		if err != nil {
+			return err
+		}
+		p.gaps = append(p.gaps, interval{from, to})
+	}
+	return nil
+}
+
+// list books what operators decided: it is shown, not counted.
+func (v *verifier) list() {
+	for i := range v.log.Entries {
+		switch e := &v.log.Entries[i]; e.Kind {
+		case pipeline.KindGap:
+			v.report.Decisions = append(v.report.Decisions, Decision{"gap", e.Partition, string(e.From), string(e.To), e.Who})
+		case pipeline.KindForfeit:
+			v.report.Decisions = append(v.report.Decisions, Decision{"forfeit", e.Table, "", "", e.Who})
+		case pipeline.KindReplay:
+			v.report.Decisions = append(v.report.Decisions, Decision{"replay", e.Table, "", "", e.Who})
+		case pipeline.KindEpoch:
+			v.report.Decisions = append(v.report.Decisions, Decision{"epoch", strconv.FormatInt(e.Epoch, 10), "", "", e.Who})
+		}
+	}
+	for _, t := range v.tables {
+		if t.pin == nil {
+			continue
+		}
+		for _, s := range t.pin.Left {
+			v.report.Decisions = append(v.report.Decisions,
+				Decision{"left out by resume --skip", t.name + " " + s.Partition.Key(), string(s.From.At), string(s.To.At), ""})
+		}
+		if t.pin.Deleted {
+			v.report.note("others have removed rows of %s: what is missing there counts as unverifiable", t.name)
+		}
+	}
+}
+
+// offset reads a position of a log whose positions are numbers. "" is 0.
+func offset(at pipeline.Position) (int64, error) {
+	if at == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(string(at), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("position %q is no number: verify knows only sources whose positions are", at)
+	}
+	return n, nil
+}

@@ -1,0 +1,101 @@
+package inspect
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+)
+
+// cell is one unit: the table that must have it, and those that do.
+type cell struct {
+	want *table
+	have []*table
+}
+
+// details looks at every unit of the spans, as many at a time as memory allows.
+func (v *verifier) details(ctx context.Context, spans []span, limit int64) error {
+	for len(spans) > 0 {
+		var now []span
+		room := limit
+		for len(spans) > 0 && room > 0 {
+			s := spans[0]
+			if n := s.to - s.from; n > room {
+				now = append(now, span{s.part, interval{s.from, s.from + room}})
+				spans[0].from += room
+				room = 0
+				break
+			}
+			now, spans = append(now, s), spans[1:]
+			room -= s.to - s.from
+		}
+		if err := v.look(ctx, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *verifier) look(ctx context.Context, spans []span) error {
+	cells := map[unit]*cell{}
+	at := func(u unit) *cell {
+		c := cells[u]
+		if c == nil {
+			c = &cell{}
+			cells[u] = c
+		}
+		return c
+	}
+	for _, s := range spans {
+		err := v.read(ctx, s, false, func(u unit, t *table) {
+			if t.halt == nil && u.off < s.part.must(t) {
+				at(u).want = t
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := v.rows(ctx, spans, false, func(t *table, u unit) {
+		c := at(u)
+		c.have = append(c.have, t)
+	})
+	if err != nil {
+		return err
+	}
+	order := slices.SortedFunc(maps.Keys(cells), func(a, b unit) int {
+		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.off, b.off), cmp.Compare(a.sub, b.sub))
+	})
+	for _, u := range order {
+		if p := v.parts[u.part]; u.off < p.to { // else the source could not be read there this time
+			v.settle(p, u, cells[u])
+		}
+	}
+	return nil
+}
+
+// settle books what is wrong with a unit.
+func (v *verifier) settle(p *part, u unit, c *cell) {
+	book := func(kind Kind, t *table) { v.report.find(v.o.Findings, kind, t.name, p.id, u) }
+	there := c.want != nil && slices.Contains(c.have, c.want)
+	if c.want != nil && !there {
+		switch {
+		case c.want.halt != nil: // became unreadable while it was looked at
+			v.report.Unverifiable++
+		case c.want.pin != nil && c.want.pin.Deleted:
+			v.report.Unverifiable++
+		default:
+			book(Lost, c.want)
+		}
+	}
+	for _, t := range c.have {
+		switch {
+		case t == c.want && there:
+			there = false // the one that ought to be there
+		case c.want != nil && slices.Contains(c.have, c.want):
+			book(Duplicated, t)
+		default:
+			book(Unexpected, t)
+		}
+	}
+}
