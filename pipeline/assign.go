@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -315,4 +316,35 @@ func (s *starter) recreated(raw Partition) *Halt {
 		Detail: fmt.Sprintf("topic %q was deleted and made again: it was %s and is now %s", name, was, key),
 		Remedy: fmt.Sprintf("firehosed offsets accept-incarnation %s: take its records as new ones, from the start of its log", key),
 	}
+}
+
+// Starts returns where reading of partitions would begin if a worker was assigned
+// them now, for a table that is to be replayed. A partition whose group position
+// does not hold is left out: it may be read from its origin.
+func (c *Control) Starts(ctx context.Context, src Source, cfg Config, ps []Partition) (Vector, error) {
+	hints, err := allHints(ctx, src) // first the hints, then the log
+	if err != nil {
+		return nil, err
+	}
+	log, err := c.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newStarter(ctx, c, src, cfg.withDefaults(), log, nil)
+	if err != nil {
+		return nil, err
+	}
+	v := Vector{}
+	for raw, h := range hints {
+		p := log.Identity(raw)
+		if !h.Stamp.SameRun(s.st) || !slices.Contains(ps, p) {
+			continue
+		}
+		st, err := s.start(ctx, raw, h)
+		if err != nil {
+			return nil, err
+		}
+		v[p] = Mark{At: st.At}
+	}
+	return v, nil
 }
