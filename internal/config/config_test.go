@@ -2,9 +2,11 @@ package config
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -186,8 +188,8 @@ func TestPrint(t *testing.T) {
 	}
 	cfg := testConfig{
 		Name: "n", Topics: []string{"a", "1"}, Limits: testLimits{FetchBytes: 64 << 20, Wait: 90 * time.Second},
-		Tables:   map[string]testLimits{"b.c": {}, "a": {MaxRows: 1}},
-		URI: "postgres://u:canary-7f3a@h/db",
+		Tables: map[string]testLimits{"b.c": {}, "a": {MaxRows: 1}},
+		URI:    "postgres://u:canary-7f3a@h/db",
 	}
 	cfg.Source.Choose("kafka", &testLimits{FetchBytes: 1000})
 	doc, err := Parse("f.yaml", []byte("key: {env: PW}\ntoken: {file: "+file+"}\npassword: {env: PW}"), lookup)
@@ -220,7 +222,7 @@ tables:
     max_rows: 0
     wait: 0s
 password: {env: PW}
-token: {file: `+file+`}
+token: {file: ` + file + `}
 key: {env: PW}
 source:
   kafka:
@@ -302,4 +304,34 @@ func FuzzParse(f *testing.F) {
 		doc.Root().Decode(&cfg)
 		_ = doc.Err()
 	})
+}
+
+func TestSchema(t *testing.T) {
+	type sub struct {
+		N int `yaml:"n"`
+	}
+	cfg := struct {
+		Size    int64          `yaml:"max_bytes"`
+		Wait    time.Duration  `yaml:"wait"`
+		Secret  testSecret     `yaml:"secret"`
+		Subs    map[string]sub `yaml:"subs"`
+		List    []string       `yaml:"list"`
+		Pointer *sub           `yaml:"pointer"`
+	}{Size: 1 << 20, Wait: time.Minute}
+	got, err := json.MarshalIndent(SchemaOf(&cfg, func(_ reflect.Type, field string) string { return strings.ToLower(field) }), "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back map[string]any
+	if err := json.Unmarshal(got, &back); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"description": "size",`, `"default": "1MiB"`, `"default": "1m"`, `"env": {`, `"additionalProperties": false`,
+		"\"list\": {\n   \"description\": \"list\",\n   \"type\": \"array\",\n   \"items\": {\n    \"type\": \"string\"",
+	} {
+		if !strings.Contains(string(got), want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
 }
