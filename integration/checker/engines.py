@@ -110,7 +110,7 @@ class ClickHouse:
     def batches(self, metadata, columns=None, at=None):
         what = ", ".join(columns) if columns else "*"
         where = " WHERE _fh_partition = %d AND _fh_offset = %d" % at if at else ""
-        sql = f"SELECT {what} FROM {self.source(metadata)}{where} SETTINGS max_memory_usage=3000000000"
+        sql = f"SELECT {what} FROM {self.source(metadata)}{where} SETTINGS output_format_arrow_string_as_string=0, max_memory_usage=3000000000"
         yield from self.connection.send_query(sql, "Arrow").record_batch(rows_per_batch=5000)
 
 
