@@ -117,12 +117,15 @@ func simulate(t *testing.T, seed uint64) {
 func (s *sim) start() {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	k := &worker{conn: s.w.Dial(), kill: cancel, has: map[pipeline.Partition]bool{}}
-	share := s.budget.Share()
+	share, deaf := s.budget.Share(), s.rng.IntN(2) == 0
 	k.src = k.conn.Source(share)
 	s.workers = append(s.workers, k)
 	s.wg.Go(func() {
 		for ctx.Err() == nil {
 			ctl, cfg := k.conn.Control(), s.cfg
+			if deaf {
+				cfg.LogPoll, cfg.IdlePoll = 2*time.Second, 2*time.Second
+			}
 			cfg.Pure = pipelinetest.Config(int(s.rules.Load()))
 			_ = pipeline.New(cfg, k.src, k.conn.Tables(ctl), ctl, share, pipelinetest.Plan(s.mem), nil).Run(ctx)
 			k.mu.Lock()
