@@ -53,10 +53,19 @@ type Field struct {
 	Doc      string // as the table has it; Key is kept there, see [DocForKey]
 }
 
-// JSONKey returns the object key that fills the field.
+// JSONKey returns the object key that fills the field: Key, or else what Doc keeps,
+// or else Name.
 func (f *Field) JSONKey() string {
-	if f.Key != "" {
+	switch {
+	case f.Key != "":
 		return f.Key
+	case strings.HasPrefix(f.Doc, docPrefix):
+		if f.Doc == emptyKeyDoc {
+			return ""
+		}
+		if key := KeyFromDoc(f.Doc); key != "" {
+			return key
+		}
 	}
 	return f.Name
 }
@@ -190,7 +199,10 @@ func (t *Type) String() string {
 }
 
 // docPrefix starts the doc of a column whose JSON key is not its name.
-const docPrefix = "json key "
+const (
+	docPrefix   = "json key "
+	emptyKeyDoc = docPrefix + `""`
+)
 
 // DocForKey returns the doc that keeps a JSON key with a column of another name.
 func DocForKey(key string) string { return docPrefix + strconv.Quote(key) }

@@ -1,0 +1,270 @@
+package schema
+
+import (
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Decoded is what units of JSON became. All but Data is valid until the next call
+// of the decoder.
+type Decoded struct {
+	// Data has a column for every field of the schema that has a value in it, and
+	// Rescued where anything was rescued. The caller releases it.
+	Data arrow.RecordBatch
+
+	Unit, Sub []int32 // by row: the index of what it came from, and its number within that
+	Rejects   []Reject
+	Skipped   map[string]int // by the name of the rule
+
+	// Want is nil, or the table's schema with room for what was rescued. With it the
+	// same units want no more, unless the table refused some of it.
+	Want *Schema
+}
+
+// maxTables is how many layouts a decoder keeps, each with its memory.
+const maxTables = 8
+
+// maxBatchBytes is the most that may be decoded at a time: offsets have 31 bits.
+const maxBatchBytes = largestRecord / 2
+
+// A Decoder lays JSON objects out as columns. It keeps its memory from batch to
+// batch. One goroutine uses it.
+type Decoder struct {
+	opt    Options
+	cut    cutter
+	tables []*table // the latest first
+	lay    layout
+	out    Decoded
+}
+
+// table is what a decoder knows of one schema.
+type table struct {
+	schema *Schema
+	pinned *Schema
+	reader reader
+	fields []arrow.Field // by index in reader.root.kids
+	check  *reader       // reads what pinned requires; nil: nothing
+
+	missing fault // what the last object lacked
+}
+
+// NewDecoder returns a decoder with these rules.
+func NewDecoder(opt Options) *Decoder {
+	d := &Decoder{opt: opt.withDefaults()}
+	d.cut = newCutter(&d.opt)
+	d.out.Skipped = map[string]int{}
+	return d
+}
+
+// Decode lays the units out for a table of schema s, which may be nil. A unit is
+// a record, or one of its JSON values; nil is a record without a value. pinned
+// may be nil: its required columns must get a value, or the unit is rejected.
+//
+// What is rejected or skipped depends on the units, the options and pinned alone,
+// never on s. The units are at most 512 MiB together.
+func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
+	size := 0
+	for _, u := range units {
+		size += len(u)
+	}
+	if size > maxBatchBytes && len(units) > 1 {
+		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, maxBatchBytes))
+	}
+	t := d.table(s, pinned)
+	t.reader.begin(s, &d.opt)
+	o := &d.out
+	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
+	clear(o.Skipped)
+	for i, u := range units {
+		d.unit(t, int32(i), u)
+	}
+	o.Data = d.layOut(t, len(o.Unit))
+	o.Want = t.reader.want(s)
+	return o
+}
+
+// unit lays out the rows of a record.
+func (d *Decoder) unit(t *table, index int32, rec []byte) {
+	o, c := &d.out, &d.cut
+	skip, whole := c.open(rec)
+	if skip != "" {
+		o.Skipped[skip]++
+		return
+	}
+	if whole != nil {
+		d.reject(index, whole)
+		return
+	}
+	for c.more() {
+		if c.careful {
+			if _, rej := c.judge(); rej != nil {
+				d.reject(index, rej)
+				continue
+			}
+		}
+		end := t.read(len(o.Unit), c.at)
+		if end < 0 && t.missing.code != "" {
+			d.reject(index, c.reject(t.missing, ^end))
+			continue
+		}
+		if end < 0 {
+			_, rej := c.judge()
+			if rej == nil {
+				panic(fmt.Sprintf("BUG: a valid object at byte %d of %d was not laid out", c.at, c.scan.end))
+			}
+			d.reject(index, rej)
+			continue
+		}
+		o.Unit = append(o.Unit, index)
+		o.Sub = append(o.Sub, int32(c.sub))
+		c.accept(end)
+	}
+	if c.sub == 0 {
+		o.Skipped[SkipBlank]++
+	}
+}
+
+func (d *Decoder) reject(index int32, r *Reject) {
+	r.Unit = index
+	d.out.Rejects = append(d.out.Rejects, *r)
+}
+
+// read lays out the object at i and returns the index after it, or invalid. If
+// the object lacks what pinned requires, it returns ^end and sets missing.
+func (t *table) read(row, i int) int {
+	t.missing = fault{}
+	if r := t.check; r != nil {
+		r.root.reset()
+		r.rescued.reset()
+		end := r.row(0, i)
+		if end < 0 {
+			return invalid
+		}
+		for _, kid := range r.root.kids {
+			if !kid.holds(0) {
+				t.missing.code = CodeRequired
+				t.missing.message = fmt.Sprintf("column %q requires a value of type %s", kid.field.Name, kid.field.Type)
+				t.missing.path = string(appendPlainToken(nil, []byte(kid.key)))
+				return ^end
+			}
+		}
+	}
+	return t.reader.row(row, i)
+}
+
+// table returns what is known of a schema, or makes it known.
+func (d *Decoder) table(s, pinned *Schema) *table {
+	for i, t := range d.tables {
+		if t.schema == s && t.pinned == pinned {
+			copy(d.tables[1:i+1], d.tables[:i])
+			d.tables[0] = t
+			return t
+		}
+	}
+	t := &table{schema: s, pinned: pinned}
+	t.reader.init(&d.cut, s, &d.opt)
+	for _, kid := range t.reader.root.kids {
+		t.fields = append(t.fields, kid.field.ArrowField())
+	}
+	if required := requiredOf(pinned); required != nil {
+		t.check = &reader{}
+		t.check.init(&d.cut, required, &d.opt)
+	}
+	if len(d.tables) < maxTables {
+		d.tables = append(d.tables, nil)
+	}
+	copy(d.tables[1:], d.tables)
+	d.tables[0] = t
+	return t
+}
+
+// requiredOf returns the columns of s that must have a value and are not filled
+// by firehosed itself, or nil.
+func requiredOf(s *Schema) *Schema {
+	if s == nil {
+		return nil
+	}
+	var r Schema
+	for i := range s.Fields {
+		if f := &s.Fields[i]; f.Required && !isMeta(f) {
+			r.Fields = append(r.Fields, *f)
+		}
+	}
+	if len(r.Fields) == 0 {
+		return nil
+	}
+	return &r
+}
+
+// init makes a reader for the columns of s.
+func (r *reader) init(cut *cutter, s *Schema, opt *Options) {
+	r.cut = cut
+	r.root = node{kind: Struct}
+	var declared *Type
+	if opt.Declared != nil {
+		declared = &Type{Kind: Struct, Fields: opt.Declared.Fields}
+	}
+	var fields []Field
+	if s != nil {
+		fields = s.Fields
+	}
+	r.root.addFields(fields, declared)
+	f := s.Column(Rescued)
+	if f == nil {
+		f = &Field{Name: Rescued, Type: &Type{Kind: String}}
+	}
+	r.rescued = node{kind: String, field: f}
+}
+
+// begin prepares for a batch.
+func (r *reader) begin(s *Schema, opt *Options) {
+	r.root.reset()
+	r.rescued.reset()
+	r.news = false
+	var fields []Field
+	if s != nil {
+		fields = s.Fields
+	}
+	r.room = Leaves(fields) < opt.MaxColumns
+}
+
+// layOut makes the record batch.
+func (d *Decoder) layOut(t *table, rows int) arrow.RecordBatch {
+	r, l := &t.reader, &d.lay
+	size := 0
+	for _, kid := range r.root.kids {
+		if kid.finish(rows); kid.has() {
+			size += kid.size(rows)
+		}
+	}
+	if r.rescued.finish(rows); r.rescued.has() {
+		size += r.rescued.size(rows)
+	}
+	l.slab, l.used = memory.NewResizableBuffer(d.opt.Mem), 0
+	l.slab.Resize(size)
+	defer l.slab.Release()
+
+	var fields []arrow.Field
+	var cols []arrow.Array
+	add := func(n *node, f arrow.Field) {
+		if !n.has() {
+			return
+		}
+		data := l.data(n, f.Type, rows)
+		defer data.Release()
+		fields = append(fields, f)
+		cols = append(cols, array.MakeFromData(data))
+	}
+	for i, kid := range r.root.kids {
+		add(kid, t.fields[i])
+	}
+	add(&r.rescued, r.rescued.field.ArrowField())
+	rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(rows))
+	for _, c := range cols {
+		c.Release()
+	}
+	return rec
+}

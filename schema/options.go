@@ -1,0 +1,71 @@
+package schema
+
+import (
+	"cmp"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// Options are the rules of decoding that can be chosen. The zero value of a
+// number is its default. All of them but Mem are part of a revision: they decide
+// what a record becomes.
+type Options struct {
+	// MaxRecordBytes is the size of the largest record that becomes rows; larger
+	// ones are rejected unread. Default 10 MiB, at most 1 GiB.
+	MaxRecordBytes int
+
+	// MaxDepth is how many objects and arrays may lie around a value that gets a
+	// column, the record itself included. Deeper ones are rescued. Default 32.
+	MaxDepth int
+
+	// MaxName is the length of the longest column name, in bytes. Members with
+	// longer keys are rescued. Default 255.
+	MaxName int
+
+	// MaxKeys is how many keys all objects of a unit may have together; a unit with
+	// more is rejected. Default 100,000, at least 20,000.
+	MaxKeys int
+
+	// MaxNumberBytes is the length of the longest number; a unit with a longer one is
+	// rejected. Default 64 KiB, at least 64 KiB.
+	MaxNumberBytes int
+
+	// MaxColumns is how many leaf columns a table may have before no more are
+	// wanted and the rest is rescued. Default 1,000.
+	MaxColumns int
+
+	// SkipEmpty skips records of 0 bytes, as "empty", instead of rejecting them.
+	SkipEmpty bool
+
+	// RejectTombstones rejects records without a value instead of skipping them.
+	RejectTombstones bool
+
+	// Declared has the types of columns that are not to be inferred, by the keys
+	// they are filled from. Nil: all are inferred. A table's own columns are never
+	// changed by it.
+	Declared *Schema
+
+	// Mem allocates what the record batches hold. Default: Go's heap.
+	Mem memory.Allocator
+}
+
+const (
+	carefulBytes    = 64 << 10 // a shorter record cannot break MaxKeys and MaxNumberBytes
+	bytesPerKey     = 4        // at least: `"":1`, and a comma or brace
+	largestRecord   = 1 << 30
+	defaultMaxBytes = 10 << 20
+)
+
+// withDefaults fills in what is not set.
+func (o Options) withDefaults() Options {
+	o.MaxRecordBytes = min(cmp.Or(o.MaxRecordBytes, defaultMaxBytes), largestRecord)
+	o.MaxDepth = cmp.Or(o.MaxDepth, 32)
+	o.MaxName = cmp.Or(o.MaxName, 255)
+	o.MaxKeys = max(cmp.Or(o.MaxKeys, 100_000), carefulBytes/bytesPerKey)
+	o.MaxNumberBytes = max(o.MaxNumberBytes, carefulBytes)
+	o.MaxColumns = cmp.Or(o.MaxColumns, DefaultMaxColumns)
+	if o.Mem == nil {
+		o.Mem = memory.DefaultAllocator
+	}
+	return o
+}
