@@ -15,17 +15,19 @@ type Refusal struct {
 // Merge adds to a table's schema what want has beyond it, as far as Iceberg
 // allows: optional columns and nested fields, int to long, float to double, a
 // wider decimal. Nothing is dropped, narrowed, renamed or required. have may be
-// nil. A table gets at most maxColumns leaf columns (0: [DefaultMaxColumns]);
-// want's order decides which.
+// nil. A table gets at most [DefaultMaxColumns] leaf columns; want's order
+// decides which.
 //
 // Added fields have the id 0: who commits the schema numbers them. If nothing
 // changed, next is have; otherwise its ID is -1.
-func Merge(have, want *Schema, maxColumns int) (next *Schema, changed bool, refused []Refusal) {
+func Merge(have, want *Schema) (next *Schema, changed bool, refused []Refusal) {
+	return MergeWithin(have, want, DefaultMaxColumns)
+}
+
+// MergeWithin is [Merge] for a table that may have maxColumns leaf columns.
+func MergeWithin(have, want *Schema, maxColumns int) (next *Schema, changed bool, refused []Refusal) {
 	if want == nil {
 		return have, false, nil
-	}
-	if maxColumns == 0 {
-		maxColumns = DefaultMaxColumns
 	}
 	var fields []Field
 	if have != nil {
