@@ -12,7 +12,7 @@ import (
 const (
 	pipelineName = "demo"
 	table        = "demo.events"
-	deadLetters  = "demo.demo_dlq"
+	deadLetters  = "demo_dlq" // in the namespace below
 )
 
 // configText is the worker's whole configuration.
@@ -30,8 +30,8 @@ pipelines:
         session_timeout: 6s
     sink:
       iceberg:
-        catalog: {sql: {path: %q}}
-        warehouse: %q
+        warehouse: %q            # its catalog is catalog.db in it: SQLite
+        namespace: demo
         commit_interval: 1s
 `
 
@@ -61,7 +61,7 @@ func newFolder(dir string, now time.Time) (string, error) {
 // writeConfig writes the worker's configuration into the folder.
 func writeConfig(dir, broker string) (string, error) {
 	path := filepath.Join(dir, "firehosed.yaml")
-	text := fmt.Sprintf(configText, broker, filepath.Join(dir, "catalog.db"), filepath.Join(dir, "warehouse"))
+	text := fmt.Sprintf(configText, broker, filepath.Join(dir, "warehouse"))
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("write the demo's config: %w", err)
 	}
