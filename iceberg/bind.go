@@ -35,7 +35,7 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 	if b.reg.state == OK {
 		return nil
 	}
-	if err := t.acceptable(ctx, b.md); err != nil {
+	if err := t.acceptable(ctx, b); err != nil {
 		return err
 	}
 	return t.bind(ctx, st)
@@ -84,8 +84,8 @@ func (t *table) create(ctx context.Context) error {
 }
 
 // acceptable refuses a table that cannot become ours, and gives it the columns it lacks.
-func (t *table) acceptable(ctx context.Context, md icetable.Metadata) error {
-	if v := md.Version(); v < 2 {
+func (t *table) acceptable(ctx context.Context, b *base) error {
+	if v := b.md.Version(); v < 2 {
 		return &pipeline.Halt{
 			Class:  pipeline.HaltRefused,
 			Detail: fmt.Sprintf("table %s has format version %d; exactly-once needs sequence numbers, which begin with version 2", t.name, v),
@@ -93,7 +93,7 @@ func (t *table) acceptable(ctx context.Context, md icetable.Metadata) error {
 		}
 	}
 	want := t.sink.columns(t.name)
-	have, err := t.Evolve(ctx, want)
+	have, err := t.evolve(ctx, want, b.reg.state == Replaced)
 	if err != nil {
 		return err
 	}

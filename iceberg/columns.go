@@ -226,7 +226,7 @@ func primitive(t *schema.Type) (icego.Type, error) {
 // nil if every field of theirs is still there, promoted at most, or dropped, and no
 // field became required that they may lack.
 func fits(files, now *icego.Schema) error {
-	if files == nil || files.ID == now.ID {
+	if files.ID == now.ID {
 		return nil
 	}
 	was, err := flat(files)

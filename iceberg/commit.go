@@ -78,14 +78,19 @@ func (t *table) accept(md icetable.Metadata) error {
 	if t.mu.uuid == id && seq < t.mu.seen {
 		return fmt.Errorf("load table %s: the catalog shows sequence number %d, it has shown %d before", t.name, seq, t.mu.seen)
 	}
-	t.mu.uuid, t.mu.seen = id, seq
-	if now := md.CurrentSchema(); t.mu.schema == nil || t.mu.schema.ID != now.ID || !t.mu.schema.Equals(now) {
-		ours, err := fromIceberg(now)
-		if err != nil {
-			return fmt.Errorf("load table %s: %w", t.name, err)
-		}
-		t.mu.schema, t.mu.ours = now, ours
+	if t.mu.uuid != id {
+		t.mu.layouts = nil
 	}
+	t.mu.uuid, t.mu.seen = id, seq
+	if len(t.mu.layouts) > 0 && t.mu.layouts[0].same(md) {
+		return nil
+	}
+	l, err := newLayout(md)
+	if err != nil {
+		return fmt.Errorf("load table %s: %w", t.name, err)
+	}
+	t.mu.layouts = append([]*layout{l}, t.mu.layouts...)
+	t.mu.layouts = t.mu.layouts[:min(len(t.mu.layouts), maxLayouts)]
 	return nil
 }
 
@@ -161,9 +166,9 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 
 // staged is a delivery's files, ready to be published.
 type staged struct {
-	files  []icego.DataFile
-	schema *icego.Schema // that they were written for
-	born   time.Time     // of the oldest
+	files   []icego.DataFile
+	schemas []*icego.Schema // that they were written for
+	born    time.Time       // of the oldest
 }
 
 // commitData publishes files and moves the marks of claims, or returns an answer
@@ -193,8 +198,10 @@ func (t *table) commitData(ctx context.Context, ch *change, st pipeline.Stamp, s
 		if age := time.Since(s.born); len(s.files) > 0 && age > t.sink.cfg.MaxFileAge {
 			return nil, fmt.Errorf("commit to table %s: %w: a file is %v old", t.name, errRebuild, age.Round(time.Second))
 		}
-		if err := fits(s.schema, b.md.CurrentSchema()); err != nil {
-			return nil, fmt.Errorf("commit to table %s: %w: %w", t.name, errRebuild, err)
+		for _, sc := range s.schemas {
+			if err := fits(sc, b.md.CurrentSchema()); err != nil {
+				return nil, fmt.Errorf("commit to table %s: %w: %w", t.name, errRebuild, err)
+			}
 		}
 		vec := advance(r.vec, ch.claims, r.hdr.stamp(t.sink.pipeline), st)
 		if err := t.notClaimed(b.md, r.hdr, vec); err != nil {

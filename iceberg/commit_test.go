@@ -99,7 +99,7 @@ func (r *rig) commitAs(ctx context.Context, t *table, st pipeline.Stamp, from, t
 		md.Location()+"/data/fh-"+ch.id.String()+"/0.parquet", icego.ParquetFile, nil, nil, nil, rows, rows*10)
 	r.must(err)
 	ch.files = []icego.DataFile{df.Build()}
-	return t.commitData(ctx, ch, st, staged{files: ch.files, schema: md.CurrentSchema(), born: time.Now()})
+	return t.commitData(ctx, ch, st, staged{files: ch.files, schemas: []*icego.Schema{md.CurrentSchema()}, born: time.Now()})
 }
 
 // want checks the watermark, the rows that the head's manifests list, and the total.

@@ -3,6 +3,7 @@ package iceberg
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"maps"
+	"github.com/firehosed/firehosed/schema"
 )
 
 // Config says where tables live and how they are written. The zero value of a
@@ -45,6 +46,10 @@ type Config struct {
 	// written again rather than published: clean-up jobs of others may have removed
 	// it. Default 12h, at most 48h.
 	MaxFileAge time.Duration `yaml:"max_file_age"`
+
+	// MaxColumns bounds the leaf columns of a table: values that would need more are
+	// rescued. Default 1000.
+	MaxColumns int `yaml:"max_columns"`
 
 	// OpenFiles bounds the data files being written at once by one table, each of
 	// which holds encoder buffers. More partition values than that make the
@@ -167,7 +172,7 @@ type GlueConfig struct {
 func DefaultConfig() Config {
 	return Config{
 		Namespace: "default", CommitInterval: time.Minute, TargetFileSize: 128 << 20, MaxFileAge: 12 * time.Hour,
-		OpenFiles: 256, Codec: "zstd", Level: 1, FormatVersion: 2, KeepSnapshots: 500, KeepMetadata: 100,
+		MaxColumns: schema.DefaultMaxColumns, OpenFiles: 256, Codec: "zstd", Level: 1, FormatVersion: 2, KeepSnapshots: 500, KeepMetadata: 100,
 		CommitsPerSecond: 1, CatalogPerSecond: 5,
 	}
 }
@@ -197,6 +202,7 @@ func (c Config) Validate() error {
 	within(&errs, "commit_interval", c.CommitInterval, time.Second, 24*time.Hour)
 	within(&errs, "target_file_size", c.TargetFileSize, 1<<20, 4<<30)
 	within(&errs, "max_file_age", c.MaxFileAge, time.Minute, 48*time.Hour)
+	within(&errs, "max_columns", c.MaxColumns, 10, 10_000)
 	within(&errs, "open_files", c.OpenFiles, 1, 10_000)
 	if !slices.Contains([]string{"zstd", "snappy", "gzip", "lz4", "none"}, c.Codec) {
 		bad("codec: %q is not one of zstd, snappy, gzip, lz4, none", c.Codec)
@@ -280,7 +286,7 @@ func (c TableConfig) validate() error {
 		if isReserved(name) {
 			return fmt.Errorf("columns.%s: names that begin with %s belong to firehosed", name, "_fh_")
 		}
-		if _, err := parseType(c.Columns[name]); err != nil {
+		if _, err := schema.ParseType(c.Columns[name]); err != nil {
 			return fmt.Errorf("columns.%s: %w", name, err)
 		}
 	}

@@ -17,10 +17,16 @@ import (
 // decides again on the winner's schema.
 func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, error) {
 	if have := t.Schema(); have != nil {
-		if _, changed, _ := schema.Merge(have, want); !changed {
+		if _, changed, _ := schema.MergeWithin(have, want, t.sink.cfg.MaxColumns); !changed {
 			return have, nil
 		}
 	}
+	return t.evolve(ctx, want, false)
+}
+
+// evolve is Evolve without a look at what was seen before; rebinding: of a table that
+// took the place of the one that is bound.
+func (t *table) evolve(ctx context.Context, want *schema.Schema, rebinding bool) (*schema.Schema, error) {
 	if err := t.evolving.take(ctx); err != nil {
 		return nil, err
 	}
@@ -32,7 +38,7 @@ func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema
 				return nil, fmt.Errorf("evolve table %s: %w (last: %w)", t.name, err, last)
 			}
 		}
-		have, reqs, ups, err := t.evolution(ctx, want)
+		have, reqs, ups, err := t.evolution(ctx, want, rebinding)
 		if err != nil || ups == nil {
 			return have, err
 		}
@@ -48,12 +54,12 @@ func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema
 
 // evolution loads the table and returns its schema, and the commit that makes room
 // for want, nil if there is nothing to do.
-func (t *table) evolution(ctx context.Context, want *schema.Schema) (*schema.Schema, []icetable.Requirement, []icetable.Update, error) {
+func (t *table) evolution(ctx context.Context, want *schema.Schema, rebinding bool) (*schema.Schema, []icetable.Requirement, []icetable.Update, error) {
 	b, err := t.load(ctx)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if b.reg.state.halts() {
+	if b.reg.state.halts() && !(rebinding && b.reg.state == Replaced) {
 		return nil, nil, nil, t.halt(b.reg.state, "%s", b.reg.reason)
 	}
 	cur := b.md.CurrentSchema()
@@ -61,7 +67,7 @@ func (t *table) evolution(ctx context.Context, want *schema.Schema) (*schema.Sch
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
 	}
-	merged, changed, _ := schema.Merge(have, want)
+	merged, changed, _ := schema.MergeWithin(have, want, t.sink.cfg.MaxColumns)
 	if !changed {
 		return have, nil, nil, nil
 	}

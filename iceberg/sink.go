@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/parquetfile"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -158,6 +159,10 @@ func (s *Sink) location(name string, ident []string) string {
 		return ""
 	}
 	return s.cfg.Warehouse + "/" + strings.Join(ident, "/")
+}
+
+func (s *Sink) parquetOptions() parquetfile.Options {
+	return parquetfile.Options{Codec: s.cfg.Codec, Level: s.cfg.Level}
 }
 
 // chunkBytes bounds a chunk of the vector property.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	icego "github.com/apache/iceberg-go"
 	"github.com/google/uuid"
 
 	"github.com/firehosed/firehosed/pipeline"
@@ -23,10 +22,9 @@ type table struct {
 
 	mu struct {
 		sync.Mutex
-		uuid   uuid.UUID      // of the table last seen
-		seen   int64          // its highest sequence number
-		schema *icego.Schema  // its schema
-		ours   *schema.Schema // the same in our terms
+		uuid    uuid.UUID // of the table last seen
+		seen    int64     // its highest sequence number
+		layouts []*layout // that it has had, newest first
 	}
 }
 
@@ -43,7 +41,10 @@ func (t *table) formatVersion() int {
 func (t *table) Schema() *schema.Schema {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mu.ours
+	if len(t.mu.layouts) == 0 {
+		return nil
+	}
+	return t.mu.layouts[0].ours
 }
 
 // Watermarks implements [pipeline.Table].
