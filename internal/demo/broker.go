@@ -103,7 +103,11 @@ func (p *producer) run(ctx context.Context, b *broker) error {
 		case <-t.C:
 		}
 		open := int(p.limit.Load()) - i
-		for range min(open, max(1, int(share*float64(open)))) {
+		least := 1
+		if open+i == p.total { // nothing to wait for any more
+			least = max(1, p.total/100)
+		}
+		for range min(open, max(least, int(share*float64(open)))) {
 			p.send(ctx, b, i)
 			i++
 		}

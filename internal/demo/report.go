@@ -43,7 +43,7 @@ func (d *demo) report(ctx context.Context, v verdict, c count) error {
 	if r.DeadLetters, _, err = d.tables.Head(ctx, deadLetters); err != nil {
 		return err
 	}
-	d.progress.printf("%s", r.text())
+	d.progress.printf("%s", r.text(c))
 	if d.o.JSON {
 		if err := json.NewEncoder(d.o.Out).Encode(r); err != nil {
 			return fmt.Errorf("print the result: %w", err)
@@ -60,7 +60,7 @@ func (d *demo) report(ctx context.Context, v verdict, c count) error {
 	return nil
 }
 
-func (r *result) text() string {
+func (r *result) text(c count) string {
 	file := strings.TrimPrefix(r.MetadataLocation, "file://")
 	return fmt.Sprintf(`
 %d records: %d rows, %d dead letters
@@ -76,7 +76,7 @@ Have a look at the table in %s:
 
 The dead letters are a table too: %s
 `, r.Records, r.Rows, r.DeadLettered, r.Kills, r.KillsMidCommit,
-		r.Verify.Lost, r.Verify.Duplicated, r.Verify.Unexpected, r.Verify.Pending, r.Lost, r.Duplicated,
+		r.Verify.Lost, r.Verify.Duplicated, r.Verify.Unexpected, r.Verify.Pending, c.lost, c.duplicated,
 		r.FirstRowsSeconds, r.Seconds, r.Dir, file, file, file, strings.TrimPrefix(r.DeadLetters, "file://"))
 }
 
