@@ -189,7 +189,7 @@ func requiredOf(s *Schema) *Schema {
 	}
 	var r Schema
 	for i := range s.Fields {
-		if f := &s.Fields[i]; f.Required && !isMeta(f) {
+		if f := &s.Fields[i]; f.Required && !IsMeta(f) {
 			r.Fields = append(r.Fields, *f)
 		}
 	}

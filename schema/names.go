@@ -16,8 +16,9 @@ var taken = map[string]bool{
 	"_last_updated_sequence_number": true, "_change_type": true, "_change_ordinal": true, "_commit_snapshot_id": true,
 }
 
-// isMeta tells whether firehosed fills the column f of a table itself.
-func isMeta(f *Field) bool { return f.JSONKey() == f.Name && isReserved(f.Name) }
+// IsMeta tells whether firehosed fills the top-level column f of a table itself:
+// its name is reserved and it is not filled from a key of another name.
+func IsMeta(f *Field) bool { return f.JSONKey() == f.Name && isReserved(f.Name) }
 
 // isReserved tells whether a column name has a prefix that is ours, case aside.
 func isReserved(name string) bool {
@@ -42,7 +43,7 @@ func newNamer(fields []Field, top bool, limit int) *namer {
 
 func (nm *namer) take(f *Field) {
 	nm.names[strings.ToLower(f.Name)] = true
-	if !nm.top || !isMeta(f) {
+	if !nm.top || !IsMeta(f) {
 		nm.keys[strings.ToLower(f.JSONKey())] = true
 	}
 }

@@ -84,7 +84,7 @@ func (n *node) addFields(fields []Field, declared *Type) {
 	}
 	for i := range fields {
 		f := &fields[i]
-		if n.field == nil && isMeta(f) {
+		if n.field == nil && IsMeta(f) {
 			continue
 		}
 		key := f.JSONKey()

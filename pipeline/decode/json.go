@@ -1,0 +1,172 @@
+package decode
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// Config is how JSON is decoded.
+type Config struct {
+	schema.Options
+
+	// Tables has the declared types of the columns of tables, by name. It takes the
+	// place of Options.Declared for the tables that are in it.
+	Tables map[string]*schema.Schema
+
+	// Now is the clock for schema.ColIngestedAt. Nil: the system's.
+	Now func() time.Time
+}
+
+// JSON lays out units that are JSON objects. It adds the metadata columns that the
+// table has: from the batch's Meta by name, the unit's number, the time.
+type JSON struct {
+	cfg      Config
+	plain    *schema.Decoder
+	declared map[string]*schema.Decoder
+	meta     meta
+
+	values  [][]byte
+	rec     []int32
+	sub     []int32
+	rejects []pipeline.Reject
+}
+
+var _ pipeline.Decoder = (*JSON)(nil)
+
+// NewJSON returns a decoder.
+func NewJSON(cfg Config) *JSON {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	j := &JSON{cfg: cfg, plain: schema.NewDecoder(cfg.Options), declared: map[string]*schema.Decoder{}}
+	j.meta = newMeta(cfg.Mem)
+	return j
+}
+
+// Decode implements [pipeline.Decoder]. The error is of metadata that the table
+// cannot hold.
+func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
+	j.values = j.values[:0]
+	for _, u := range part.Units {
+		j.values = append(j.values, b.Values[u])
+	}
+	d := j.decoder(part.Table).Decode(j.values, s, part.Pinned)
+	defer d.Data.Release()
+
+	j.rec, j.sub = j.rec[:0], j.sub[:0]
+	for i, u := range d.Unit {
+		j.rec = append(j.rec, b.Record(part.Units[u]))
+		j.sub = append(j.sub, subOf(b, part.Units[u], d.Sub[i]))
+	}
+	j.rejects = j.rejects[:0]
+	for i := range d.Rejects {
+		r := &d.Rejects[i]
+		u := part.Units[r.Unit]
+		j.rejects = append(j.rejects, pipeline.Reject{
+			Rec: b.Record(u), Sub: subOf(b, u, r.Sub),
+			Code: r.Code, Message: r.Message, Path: r.Path, Table: part.Table, Payload: r.Payload,
+		})
+	}
+	rows := pipeline.Rows{Rec: j.rec, Sub: j.sub, Rejects: j.rejects, Dropped: d.Skipped, Want: d.Want}
+	var err error
+	if rows.Data, err = j.withMeta(ctx, b, s, d.Data); err != nil {
+		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: %w", part.Table, err)
+	}
+	return rows, nil
+}
+
+// decoder returns the decoder for a table.
+func (j *JSON) decoder(table string) *schema.Decoder {
+	declared, ok := j.cfg.Tables[table]
+	if !ok {
+		return j.plain
+	}
+	d := j.declared[table]
+	if d == nil {
+		opt := j.cfg.Options
+		opt.Declared = declared
+		d = schema.NewDecoder(opt)
+		j.declared[table] = d
+	}
+	return d
+}
+
+// subOf returns the number of what a decoder found in unit u as its sub-th.
+func subOf(b *pipeline.Batch, u, sub int32) int32 {
+	if b.Sub == nil {
+		return sub
+	}
+	return b.Sub[u] + sub
+}
+
+// withMeta returns data with the metadata columns of s added.
+func (j *JSON) withMeta(ctx context.Context, b *pipeline.Batch, s *schema.Schema, data arrow.RecordBatch) (arrow.RecordBatch, error) {
+	if s == nil || data.NumRows() == 0 {
+		data.Retain()
+		return data, nil
+	}
+	out := columns{rows: data.NumRows()}
+	defer out.release()
+	for i, f := range data.Schema().Fields() {
+		col := data.Column(i)
+		col.Retain()
+		out.add(f, col)
+	}
+	for i := range s.Fields {
+		f := &s.Fields[i]
+		var col arrow.Array
+		var err error
+		switch {
+		case !schema.IsMeta(f) || f.Name == schema.Rescued:
+			continue
+		case f.Name == schema.ColSub:
+			col, err = j.meta.ints(ctx, f, j.sub)
+		case f.Name == schema.ColIngestedAt && !inBatch(b, f.Name):
+			col, err = j.meta.times(ctx, f, len(j.rec), func(int) int64 { return j.cfg.Now().UnixMicro() })
+		default:
+			col, err = j.meta.take(ctx, b, f, j.rec)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if col != nil {
+			out.addField(f, col)
+		}
+	}
+	return out.batch(), nil
+}
+
+// columns collects the columns of a record batch. It owns them.
+type columns struct {
+	rows   int64
+	fields []arrow.Field
+	cols   []arrow.Array
+}
+
+func (c *columns) add(f arrow.Field, col arrow.Array) {
+	c.fields, c.cols = append(c.fields, f), append(c.cols, col)
+}
+
+// addField adds the column of f; its type may be a dictionary of f's.
+func (c *columns) addField(f *schema.Field, col arrow.Array) {
+	af := f.ArrowField()
+	af.Type = col.DataType()
+	c.add(af, col)
+}
+
+func (c *columns) batch() arrow.RecordBatch {
+	return array.NewRecordBatch(arrow.NewSchema(c.fields, nil), c.cols, c.rows)
+}
+
+func (c *columns) release() {
+	for _, col := range c.cols {
+		col.Release()
+	}
+}
