@@ -102,7 +102,7 @@ type verifier struct {
 	log    *pipeline.Decisions
 	revs   []revision
 	parts  []*part
-	byID   map[partID]*part // newest incarnation of each
+	byID   map[partID]*part // as rows say it
 	old    map[string]bool  // topic ids of streams that were read and are gone
 	tables []*table
 	byName map[string]*table
@@ -132,6 +132,7 @@ type part struct {
 	end      int64              // of the log
 	gaps     []interval         // accepted losses
 	marks    []int64            // by table: what it must have, max of its watermark and low
+	opaque   bool               // its rows cannot be told from those of an earlier log
 }
 
 type interval struct{ from, to int64 }
@@ -263,6 +264,8 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 			case within(p.gaps, u.off), t.left(p, u.off):
 			case within(in[p.index], u.off):
 				visit(t, u)
+			case first && p.opaque:
+				v.report.Unverifiable++
 			case first && u.off < p.from:
 				v.report.Unverifiable++
 				v.report.note("%s holds rows of %v that the source no longer has", t.name, p.id)

@@ -178,6 +178,14 @@ func TestVerifySaysWhatItCannotJudge(t *testing.T) {
 		w.tables["a"].Deleted = true
 		w.rows["a"] = w.rows["a"][2:]
 	}, "lost 0 duplicated 0 unexpected 0 pending 0 unverifiable 2 exit 2")
+	f("a truncated log that was accepted", func(w *world) {
+		w.entry(pipeline.Entry{Kind: pipeline.KindIncarnation, Partition: partition(1).Key(), From: position(0)})
+		p := partition(1)
+		p.Incarnation += "~1"
+		for _, tab := range w.tables {
+			tab.Ledger.Marks[p] = pipeline.Mark{At: pipeline.Cursor{At: position(2)}}
+		}
+	}, "lost 0 duplicated 0 unexpected 0 pending 0 unverifiable 4 exit 2") // 2 offsets, 2 rows
 	f("rules that this binary lacks", func(w *world) {
 		w.revision("something newer")
 		_, err := w.ctl.SetBarrier(w.t.Context(), 2, pipeline.Vector{
