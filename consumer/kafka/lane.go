@@ -160,7 +160,9 @@ func (s *Source) Hint(ctx context.Context, p pipeline.Partition) (pipeline.Hint,
 		return pipeline.Hint{}, errClosed
 	}
 	h, err := fetchHint(ctx, cl, s.cfg.Group, dir.topic(name), name, int32(num), p.Incarnation)
-	if err != nil {
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return pipeline.Hint{}, nil // a group that never committed
+	} else if err != nil {
 		return pipeline.Hint{}, fmt.Errorf("read offset of group %q for %s/%s: %w", s.cfg.Group, name, p.ID, explain(err, s.cfg))
 	}
 	return h, nil
@@ -187,9 +189,7 @@ func fetchHint(ctx context.Context, cl *kgo.Client, group string, t *topic, name
 		return pipeline.Hint{}, err
 	}
 	for _, g := range resp.Groups {
-		if err := kerr.ErrorForCode(g.ErrorCode); errors.Is(err, kerr.GroupIDNotFound) {
-			return pipeline.Hint{}, nil // it never committed
-		} else if err != nil {
+		if err := kerr.ErrorForCode(g.ErrorCode); err != nil {
 			return pipeline.Hint{}, err
 		}
 		for _, gt := range g.Topics {
