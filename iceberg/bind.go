@@ -113,7 +113,8 @@ func (t *table) acceptable(ctx context.Context, b *base) error {
 // bind makes the table ours: a zero-file snapshot whose header has an empty vector,
 // then the `bound` entry of the control log. It finishes what another began.
 func (t *table) bind(ctx context.Context, st pipeline.Stamp) error {
-	err := t.run(ctx, newChange(kindBind, newID()), func(_ context.Context, b *base) (*edit, error) {
+	ch := newChange(kindBind, newID())
+	err := t.run(ctx, ch, func(_ context.Context, b *base) (*edit, error) {
 		r := &b.reg
 		switch {
 		case r.hdr != nil && r.hdr.stamp(t.sink.pipeline).Newer(st):
@@ -123,11 +124,7 @@ func (t *table) bind(ctx context.Context, st pipeline.Stamp) error {
 		case r.state == OK, r.state == Half && r.hdr.stamp(t.sink.pipeline) == st:
 			return nil, nil
 		}
-		was := r.hdr
-		if was == nil {
-			was = &header{}
-		}
-		return &edit{vec: pipeline.Vector{}, header: func(sid, seq int64) *header { return was.next(st, sid, seq, true) }}, nil
+		return binding(r.hdr, st), nil
 	})
 	if err != nil {
 		return err
@@ -136,35 +133,47 @@ func (t *table) bind(ctx context.Context, st pipeline.Stamp) error {
 	if err != nil {
 		return err
 	}
-	if b.reg.state == OK {
-		return nil
-	}
-	if b.reg.state != Half {
-		return t.halt(b.reg.state, "right after it was bound: %s; the catalog may have changed or refused the property %s", b.reg.reason, headerKey(t.sink.pipeline))
-	}
-	if err := t.sameBytes(b); err != nil {
+	if err := t.sameBytes(b, ch.sid); err != nil {
 		return err
+	}
+	switch {
+	case b.reg.state == OK:
+		return nil
+	case b.reg.state != Half:
+		return t.halt(b.reg.state, "right after it was bound: %s", b.reg.reason)
 	}
 	return t.enter(ctx, b.md, st)
 }
 
-// sameBytes compares the property after a bind with what this binary would write.
-func (t *table) sameBytes(b *base) error {
-	h := *b.reg.hdr
-	set, _, err := h.encode(b.reg.vec, t.sink.pipeline, t.sink.chunkBytes(), nil)
-	if err != nil {
-		return err
+// binding is the edit of a bind commit; was may be nil.
+func binding(was *header, st pipeline.Stamp) *edit {
+	if was == nil {
+		was = &header{}
 	}
-	for key, want := range set {
-		if got := b.md.Properties()[key]; got != want {
-			return &pipeline.Halt{
-				Class:  pipeline.HaltRefused,
-				Detail: fmt.Sprintf("table %s: the catalog changed property %s from %q to %q", t.name, key, want, got),
-				Remedy: "use a catalog that keeps table properties as they are",
-			}
+	return &edit{vec: pipeline.Vector{}, header: func(sid, seq int64) *header { return was.next(st, sid, seq, true) }}
+}
+
+// sameBytes reads back what the commit of snapshot sid wrote, if that is the head: a
+// catalog that keeps properties otherwise than they were sent is refused. A damaged
+// property has no readable header; then it was not kept.
+func (t *table) sameBytes(b *base, sid int64) error {
+	if b.reg.head == nil || b.reg.head.SnapshotID != sid {
+		return nil
+	}
+	key := headerKey(t.sink.pipeline)
+	got := b.md.Properties()[key]
+	if b.reg.hdr != nil {
+		again := *b.reg.hdr
+		set, _, err := again.encode(b.reg.vec, t.sink.pipeline, t.sink.chunkBytes(), nil)
+		if err != nil || set[key] == got {
+			return err
 		}
 	}
-	return nil
+	return &pipeline.Halt{
+		Class:  pipeline.HaltRefused,
+		Detail: fmt.Sprintf("table %s: the catalog did not keep property %s as it was written: it is now %q", t.name, key, got),
+		Remedy: "use a catalog that keeps table properties as they are",
+	}
 }
 
 // enter appends the `bound` entry, unless there is one for this very table.

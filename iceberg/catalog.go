@@ -14,11 +14,14 @@ import (
 
 	icego "github.com/apache/iceberg-go"
 	icecat "github.com/apache/iceberg-go/catalog"
+	"github.com/apache/iceberg-go/catalog/glue"
 	"github.com/apache/iceberg-go/catalog/rest"
 	sqlcat "github.com/apache/iceberg-go/catalog/sql"
 	icetable "github.com/apache/iceberg-go/table"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql driver "pgx"
 	_ "modernc.org/sqlite"             // database/sql driver "sqlite"
+
+	"github.com/firehosed/firehosed/internal/awscfg"
 )
 
 // Catalog is what the sink needs of an Iceberg catalog. CommitTable is one
@@ -60,6 +63,8 @@ func openCatalog(ctx context.Context, cfg Config) (Catalog, func() error, error)
 			return nil, nil, err
 		}
 		return cat, cat.Close, nil
+	case c.Glue != nil:
+		return openGlue(ctx, c.Glue)
 	case c.Postgres != nil:
 		db, err := sql.Open("pgx", c.Postgres.DSN)
 		if err != nil {
@@ -123,7 +128,30 @@ func openREST(ctx context.Context, c *RESTConfig) (*rest.Catalog, error) {
 		}
 		opts = append(opts, rest.WithAuthURI(u))
 	}
+	if c.SigV4 != nil {
+		conf, err := awscfg.Load(ctx, awscfg.Config{Region: c.SigV4.Region}, awscfg.Options{})
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, rest.WithSigV4RegionSvc(c.SigV4.Region, c.SigV4.Service), rest.WithAwsConfig(conf))
+	}
 	return rest.NewCatalog(ctx, catalogName, c.URI, opts...)
+}
+
+func openGlue(ctx context.Context, c *GlueConfig) (Catalog, func() error, error) {
+	conf, err := awscfg.Load(ctx, awscfg.Config{Region: c.Region, Endpoint: c.Endpoint}, awscfg.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	props := glue.AwsProperties{}
+	if c.CatalogID != "" {
+		props[glue.CatalogIdKey] = c.CatalogID
+	}
+	cat, err := glue.NewCatalog(glue.WithAwsConfig(conf), glue.WithAwsProperties(props))
+	if err != nil {
+		return nil, nil, err
+	}
+	return cat, cat.Close, nil
 }
 
 // pacer spaces out commits, per table and over all.

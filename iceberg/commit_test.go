@@ -327,7 +327,10 @@ func TestCancelledIsAbandoned(t *testing.T) {
 	r := newRig(t)
 	w := r.worker()
 	ctx, cancel := context.WithCancel(t.Context())
-	r.before(cancel)
+	r.srv.SetFault(func(int) icebergtest.Fault {
+		cancel()
+		return icebergtest.Fault{Status: 503, Drop: true}
+	})
 	if err := r.commitAs(ctx, w, r.st, -1, 100); !errors.Is(err, context.Canceled) {
 		t.Fatalf("want cancelled, got %v", err)
 	}

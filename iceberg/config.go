@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -81,8 +82,8 @@ type Config struct {
 	// no bound.
 	CatalogPerSecond float64 `yaml:"catalog_commits_per_second"`
 
-	// S3 says how object stores are reached. Credentials come from the environment,
-	// as for every AWS tool.
+	// S3 says how object stores are reached. Without keys, credentials are found as
+	// every AWS tool finds them.
 	S3 S3Config `yaml:"s3"`
 
 	// Tables has what is special about a table, by its name in the pipeline.
@@ -90,14 +91,7 @@ type Config struct {
 }
 
 // S3Config is how S3 and stores that speak its protocol are reached.
-type S3Config struct {
-	Region    string `yaml:"region"`     // default: from the environment
-	Endpoint  string `yaml:"endpoint"`   // URL of a store that is not AWS
-	PathStyle bool   `yaml:"path_style"` // bucket in the path instead of the host name; most stores behind an endpoint need it
-	RoleARN   string `yaml:"role_arn"`   // role to assume
-	SSE       string `yaml:"sse"`        // server-side encryption: "", AES256 or aws:kms
-	KMSKeyID  string `yaml:"kms_key_id"` // for aws:kms; empty: the account's default key
-}
+type S3Config = objstore.Config
 
 // TableConfig is what is special about one table.
 type TableConfig struct {
@@ -217,6 +211,9 @@ func (c Config) Validate() error {
 	}
 	within(&errs, "commits_per_second", c.CommitsPerSecond, 0, 100)
 	within(&errs, "catalog_commits_per_second", c.CatalogPerSecond, 0, 1000)
+	if err := c.S3.Validate(); err != nil {
+		bad("s3: %w", err)
+	}
 	errs = append(errs, c.Catalog.validate(local))
 	for _, name := range slices.Sorted(maps.Keys(c.Tables)) {
 		if !tableName.MatchString(name) {

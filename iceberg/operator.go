@@ -139,8 +139,7 @@ func (s *Sink) Rebind(ctx context.Context, name string) error {
 		case r.state == Half && r.hdr.stamp(s.pipeline) == st:
 			return nil, nil
 		case r.state == Fresh || r.state == Half:
-			was := &header{}
-			return &edit{vec: pipeline.Vector{}, header: func(sid, seq int64) *header { return was.next(st, sid, seq, true) }}, nil
+			return binding(r.hdr, st), nil
 		default:
 			return nil, fmt.Errorf("rebind table %s: the new table holds commits of this pipeline (%s): it is a copy of one that was written before", name, r.state)
 		}

@@ -81,10 +81,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 }
 
 func (s *Sink) openBucket(ctx context.Context, root string) (objstore.Bucket, error) {
-	if strings.HasPrefix(root, "/") {
-		return objstore.OpenLocal(root)
-	}
-	return nil, fmt.Errorf("no store for %s", root)
+	return objstore.Open(ctx, root, s.cfg.S3)
 }
 
 // Table implements [pipeline.Sink].

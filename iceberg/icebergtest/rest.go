@@ -19,9 +19,10 @@ import (
 
 // Fault is what happens to one commit request.
 type Fault struct {
-	Status int  // 0: answered normally; else answered with this status
-	Drop   bool // the commit is not applied; Status says what the client sees
-	Stale  bool // loads answer with the metadata from before this commit, until the next one
+	Status int    // 0: answered normally; else answered with this status
+	Drop   bool   // the commit is not applied; Status says what the client sees
+	Stale  bool   // loads answer with the metadata from before this commit, until the next one
+	After  func() // called when the commit was applied and not yet answered
 }
 
 // REST is an in-process REST catalog: namespaces, and create, load and commit of
@@ -210,33 +211,43 @@ func (c *REST) commit(w http.ResponseWriter, r *http.Request) {
 		refuse(w, f.Status, "Injected", "not applied")
 		return
 	}
+	code, typ, msg := c.land(tableOf(r), q.Requirements, q.Updates, f.Stale)
+	if code == 0 && f.After != nil {
+		f.After()
+	}
+	if code == 0 && f.Status != 0 {
+		code, typ, msg = f.Status, "Injected", "applied, answer lost"
+	}
+	if code != 0 {
+		refuse(w, code, typ, msg)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name := tableOf(r)
+	answerTable(w, c.mu.tables[tableOf(r)])
+}
+
+// land applies a commit, or says how it is refused.
+func (c *REST) land(name string, reqs icetable.Requirements, ups icetable.Updates, stale bool) (code int, typ, msg string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	before, ok := c.mu.tables[name]
 	if !ok {
-		refuse(w, http.StatusNotFound, "NoSuchTableException", name)
-		return
+		return http.StatusNotFound, "NoSuchTableException", name
 	}
-	for _, rq := range q.Requirements {
+	for _, rq := range reqs {
 		if err := rq.Validate(before.meta); err != nil {
-			refuse(w, http.StatusConflict, "CommitFailedException", err.Error())
-			return
+			return http.StatusConflict, "CommitFailedException", err.Error()
 		}
 	}
-	if err := c.apply(name, q.Updates); err != nil {
-		refuse(w, http.StatusBadRequest, "BadRequestException", err.Error())
-		return
+	if err := c.apply(name, ups); err != nil {
+		return http.StatusBadRequest, "BadRequestException", err.Error()
 	}
 	delete(c.mu.stale, name)
-	if f.Stale {
+	if stale {
 		c.mu.stale[name] = before
 	}
-	if f.Status != 0 {
-		refuse(w, f.Status, "Injected", "applied, answer lost")
-		return
-	}
-	answerTable(w, c.mu.tables[name])
+	return 0, "", ""
 }
 
 // Fresh ends a stale fault: loads show the table as it is.
