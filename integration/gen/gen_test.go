@@ -10,15 +10,15 @@ import (
 	"github.com/firehosed/firehosed/integration/gen"
 )
 
-func stream(t testing.TB, bad int) *gen.Stream {
-	t.Helper()
+func stream(tb testing.TB, bad int) *gen.Stream {
+	tb.Helper()
 	samples, err := os.ReadFile("../testdata/github-events.ndjson")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	s, err := gen.New(gen.Config{Samples: samples, Seed: 7, Records: 4000, Bad: bad})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s
 }

@@ -1,0 +1,13 @@
+// Package integration tests the built binary from outside: it runs firehosed
+// as an operator would, against real brokers, stores and catalogs, kills it,
+// and lets others judge what it wrote.
+//
+// The tests skip unless FIREHOSED_IT names the components they need;
+// integration/components/up.sh starts them and prints the environment. Sizes
+// are flags:
+//
+//	go test ./integration -run TestKillLoop -records 2000000 -kills 20 -timeout 2h
+//
+// The subfolders: components starts the real components, gen makes records,
+// checker judges tables and imports nothing of ours.
+package integration

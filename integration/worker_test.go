@@ -1,0 +1,166 @@
+package integration
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// worker is one life of a firehosed process.
+type worker struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it is gone and its log was read
+	err  error         // of the process; read it after done
+
+	mu struct {
+		sync.Mutex
+		armed     bool            // die at the next commit.send
+		committed int             // commits of rows that were answered
+		inFlight  map[string]bool // tables with a commit of rows that was sent and not answered
+		tail      []string        // the last lines that are no debug event
+	}
+}
+
+// start runs a worker on the world's configuration. Its log is appended to worker.log.
+func (w *world) start() *worker {
+	w.t.Helper()
+	path, err := build()
+	if err != nil {
+		w.t.Fatalf("build firehosed: %v", err)
+	}
+	p := &worker{cmd: exec.Command(path, "run", "-c", w.config, "--log-level", "debug", "--log-format", "json"), done: make(chan struct{})}
+	p.mu.inFlight = map[string]bool{}
+	p.cmd.Env = append(os.Environ(), w.place.env...)
+	p.cmd.Dir = w.dir
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stderr, err := p.cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	log, err := os.OpenFile(filepath.Join(w.dir, "worker.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		w.t.Fatalf("start a worker: %v", err)
+	}
+	go func() {
+		defer close(p.done)
+		defer log.Close()
+		p.read(stderr, log)
+		p.err = p.cmd.Wait()
+	}()
+	w.t.Cleanup(func() {
+		p.kill()
+		<-p.done
+	})
+	return p
+}
+
+func (p *worker) read(stderr io.Reader, log io.Writer) {
+	for r := bufio.NewReaderSize(stderr, 64<<10); ; {
+		line, err := r.ReadBytes('\n')
+		if len(line) > 0 {
+			p.line(line)
+			_, _ = log.Write(line)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// line takes note of commits. If the worker is to die in one, it dies before anything else happens.
+func (p *worker) line(line []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	send := bytes.Contains(line, []byte(`"msg":"commit.send"`)) && bytes.Contains(line, []byte(`"kind":"data"`))
+	if send && p.mu.armed {
+		_ = p.cmd.Process.Kill()
+		p.mu.armed = false
+	}
+	var e struct{ Level, Msg, Table string }
+	if err := json.Unmarshal(line, &e); err != nil || e.Level != "DEBUG" {
+		p.mu.tail = append(p.mu.tail, strings.TrimSpace(string(line)))
+		p.mu.tail = p.mu.tail[max(0, len(p.mu.tail)-8):]
+	}
+	switch {
+	case send:
+		p.mu.inFlight[e.Table] = true
+	case e.Msg == "commit.done":
+		if p.mu.inFlight[e.Table] {
+			p.mu.committed++
+		}
+		delete(p.mu.inFlight, e.Table)
+	case strings.HasPrefix(e.Msg, "commit."): // any other answer
+		delete(p.mu.inFlight, e.Table)
+	}
+}
+
+// committed returns how many commits of rows this life saw answered.
+func (p *worker) committed() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.committed
+}
+
+// arm makes the worker die when it next sends a commit.
+func (p *worker) arm() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.armed = true
+}
+
+func (p *worker) kill() { _ = p.cmd.Process.Kill() }
+
+// midCommit reports, of a dead worker, whether it died with a commit sent and not answered.
+func (p *worker) midCommit() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.inFlight) > 0
+}
+
+// alive returns an error if the process is gone.
+func (p *worker) alive() error {
+	select {
+	case <-p.done:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return fmt.Errorf("the worker is gone: %w\n%s", errOr(p.err), strings.Join(p.mu.tail, "\n"))
+	default:
+		return nil
+	}
+}
+
+func errOr(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+// stop asks the worker to finish and wants it to do so.
+func (p *worker) stop(t *testing.T) {
+	t.Helper()
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+		if p.err != nil {
+			t.Errorf("a worker that was asked to stop: %v\n%s", p.err, strings.Join(p.mu.tail, "\n"))
+		}
+	case <-time.After(40 * time.Second):
+		t.Error("a worker did not stop within 40 s")
+		p.kill()
+	}
+}
