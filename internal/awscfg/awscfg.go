@@ -5,7 +5,6 @@ package awscfg
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -107,8 +107,11 @@ const Attempts = 6
 
 // Options are what a program decides and its user does not.
 type Options struct {
-	HTTP    *http.Client    // shared by services; nil: one of its own, by NewHTTPClient
-	Backoff backoff.Backoff // between attempts; zero: 100 ms up to 10 s
+	// HTTP is shared by services; nil: one of its own, by NewHTTPClient. The default
+	// credentials chain uses it only if NewHTTPClient made it.
+	HTTP aws.HTTPClient
+	// Backoff is between attempts. Default 100 ms up to 10 s.
+	Backoff backoff.Backoff
 }
 
 // Load puts an aws.Config together: requests are sent up to 6 times, with the
@@ -127,9 +130,12 @@ func Load(ctx context.Context, c Config, opts Options) (aws.Config, error) {
 		}
 	}
 	load := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(client),
 		config.WithLogger(logging.Nop{}),
 		config.WithRetryer(func() aws.Retryer { return newRetryer(opts.Backoff) }),
+	}
+	own, ok := client.(*awshttp.BuildableClient)
+	if ok {
+		load = append(load, config.WithHTTPClient(own)) // which AWS_CA_BUNDLE may extend
 	}
 	if c.Region != "" {
 		load = append(load, config.WithRegion(c.Region))
@@ -141,6 +147,9 @@ func Load(ctx context.Context, c Config, opts Options) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("load AWS configuration: %w", err)
+	}
+	if !ok {
+		cfg.HTTPClient = client
 	}
 	if cfg.Region == "" && c.Endpoint != "" {
 		cfg.Region = "us-east-1"
@@ -191,38 +200,31 @@ func newRetryer(b backoff.Backoff) aws.Retryer {
 
 // NewHTTPClient returns a client for any number of services: 10 s to connect,
 // 60 s from a request sent to the head of its answer, 3 min for a whole exchange.
-// caFile, unless empty, holds PEM certificates to trust besides the system's.
-// HTTP proxies are taken from the environment.
-func NewHTTPClient(caFile string) (*http.Client, error) {
-	t := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout:   10 * time.Second,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
-		ResponseHeaderTimeout: time.Minute,
-		ExpectContinueTimeout: time.Second,
-		IdleConnTimeout:       90 * time.Second,
-		MaxIdleConns:          256,
-		MaxIdleConnsPerHost:   64,
-		ForceAttemptHTTP2:     true,
-	}
+// caFile, unless empty, holds PEM certificates to trust besides the system's;
+// AWS_CA_BUNDLE does the same. HTTP proxies are taken from the environment.
+// Redirects are not followed: a signature holds for one host.
+func NewHTTPClient(caFile string) (*awshttp.BuildableClient, error) {
+	var roots *x509.CertPool
 	if caFile != "" {
 		pem, err := os.ReadFile(caFile)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			pool = x509.NewCertPool()
+		if roots, err = x509.SystemCertPool(); err != nil {
+			roots = x509.NewCertPool()
 		}
-		if !pool.AppendCertsFromPEM(pem) {
+		if !roots.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("ca_file: %s holds no PEM certificate", caFile)
 		}
-		t.TLSClientConfig.RootCAs = pool
 	}
-	return &http.Client{
-		Transport:     t,
-		Timeout:       3 * time.Minute,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // a signature holds for one host
-	}, nil
+	return awshttp.NewBuildableClient().WithTimeout(3 * time.Minute).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 10 * time.Second }).
+		WithTransportOptions(func(t *http.Transport) {
+			t.ResponseHeaderTimeout = time.Minute
+			t.MaxIdleConns = 256
+			t.MaxIdleConnsPerHost = 64
+			if roots != nil {
+				t.TLSClientConfig.RootCAs = roots
+			}
+		}), nil
 }

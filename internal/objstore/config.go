@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/firehosed/firehosed/internal/awscfg"
 	"github.com/firehosed/firehosed/internal/retry"
@@ -41,7 +42,7 @@ type Config struct {
 	PartUploads int `yaml:"part_uploads"`
 
 	// HTTP is the client to use; nil: one of its own.
-	HTTP *http.Client `yaml:"-"`
+	HTTP aws.HTTPClient `yaml:"-"`
 	// Backoff is between attempts. Default 100 ms up to 10 s.
 	Backoff retry.Backoff `yaml:"-"`
 }
