@@ -20,6 +20,7 @@ end() { # PIDFILE WORD: ends the process if its command line still holds the wor
 end "$run/rest/pid" "$run/rest/catalog.db"
 end "$run/rest-s3/pid" "$run/rest-s3/catalog.db"
 end "$run/s3/pid" "$run/s3/data"
+end "$run/docker/pid" "$run/docker/data"
 [ ! -d "$run/kafka" ] || "$here/kafka/stop.sh" "$run/kafka"
 data=
 if [ -s "$run/postgres" ]; then

@@ -11,6 +11,7 @@
 #   postgres    PostgreSQL from the system's server binaries, database "catalog"
 #   readers     a Python environment with DuckDB and PyIceberg
 #   clickhouse  ClickHouse in the same environment (0.5 GB)
+#   docker      a Docker engine of its own (Debian: docker.io and iptables; root)
 #
 # What is running already is left alone, so a second call only adds. Downloads and data live below
 # FIREHOSED_CACHE (default: .cache in the repository); everything printed is also in its run/env.
@@ -140,14 +141,31 @@ python_env() { # REQUIREMENTS: installs once for each content of the file
 up_readers() { python_env "$here/readers/requirements.txt"; }
 up_clickhouse() { up_readers; python_env "$here/readers/clickhouse.txt"; }
 
-[ $# -gt 0 ] || die "name the components: kafka s3 rest rest-s3 postgres readers clickhouse"
+up_docker() {
+  need dockerd docker; need iptables docker
+  local d=$run/docker
+  mkdir -p "$d"
+  # a path beyond 107 bytes is too long for a socket
+  local sock=$d/sock
+  [ ${#sock} -lt 100 ] || sock=/tmp/firehosed-docker-$(id -u).sock
+  if ! docker -H "unix://$sock" info >/dev/null 2>&1; then
+    setsid dockerd --data-root "$d/data" --exec-root "$d/exec" --pidfile "$d/pid" -H "unix://$sock" >"$d/log" 2>&1 </dev/null &
+    for _ in $(seq 300); do docker -H "unix://$sock" info >/dev/null 2>&1 && break; sleep 0.1; done
+    docker -H "unix://$sock" info >/dev/null 2>&1 || { tail -15 "$d/log" >&2; die "dockerd does not answer after 30 s"; }
+  fi
+  emit DOCKER_HOST "unix://$sock"
+  emit TESTCONTAINERS_RYUK_DISABLED true
+  emit TESTCONTAINERS_HOST_OVERRIDE 127.0.0.1
+}
+
+[ $# -gt 0 ] || die "name the components: kafka s3 rest rest-s3 postgres readers clickhouse docker"
 : >"$run/env.new"
 [ ! -e "$run/env" ] || grep -v 'export FIREHOSED_IT=' "$run/env" >"$run/env.new" || true
 touch "$run/components"
 for c in "$@"; do
   case $c in
-  kafka | s3 | rest | rest-s3 | postgres | readers | clickhouse) ;;
-  *) die "no component is called $c: kafka s3 rest rest-s3 postgres readers clickhouse" ;;
+  kafka | s3 | rest | rest-s3 | postgres | readers | clickhouse | docker) ;;
+  *) die "no component is called $c: kafka s3 rest rest-s3 postgres readers clickhouse docker" ;;
   esac
   began=$SECONDS
   "up_${c//-/_}"
