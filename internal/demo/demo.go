@@ -290,7 +290,7 @@ func (d *demo) watch(ctx context.Context) {
 		if d.firstRows.Load() == 0 || i%5 == 0 {
 			_, rows, err := d.tables.Head(ctx, table)
 			_, dead, errDead := d.tables.Head(ctx, deadLetters)
-			if err == nil && errDead == nil {
+			if err == nil && errDead == nil { // else the next look will do
 				d.visible.Store(rows + dead)
 			}
 			if err == nil && rows > 0 && d.firstRows.CompareAndSwap(0, int64(time.Since(d.o.Started))) {

@@ -36,6 +36,9 @@ func capture(ctx context.Context, d Deps, o Options) (*verifier, error) {
 		if len(log.Revisions()) == 0 {
 			return nil, errors.New("the pipeline never ran: there is nothing to verify")
 		}
+		if e := log.Stamp().Epoch; e > 0 {
+			return nil, fmt.Errorf("the pipeline is in epoch %d: rows of earlier epochs cannot be told from those that came again", e)
+		}
 		v := &verifier{d: d, o: o, log: log, byID: map[partID]*part{}, old: map[string]bool{}, byName: map[string]*table{}}
 		v.report = &Report{Pipeline: d.Pipeline, Rows: map[string]int64{}, Dropped: map[string]int64{}}
 		raw, err := d.Source.Partitions(ctx)
