@@ -85,6 +85,10 @@ func TestFormatControl(t *testing.T) {
 	if v, err := barrier.Vector(); err != nil || len(v) != 3 {
 		t.Errorf("barrier: %v, %v", v, err)
 	}
+	pure, err := pipeline.DecodePure([]byte(page(t, "control.md", "revision")[0]))
+	if err != nil || len(pure.Skips) != 1 || !bytes.HasPrefix(pure.Config, []byte("routes:")) {
+		t.Errorf("revision: %+v, %v", pure, err)
+	}
 	kinds := []string{
 		pipeline.KindAdmit, pipeline.KindBound, pipeline.KindRev, pipeline.KindEpoch,
 		pipeline.KindReplay, pipeline.KindGap, pipeline.KindIncarnation, pipeline.KindForfeit,
