@@ -3,7 +3,6 @@ package iceberg
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	icego "github.com/apache/iceberg-go"
@@ -23,8 +22,9 @@ type dataFile struct {
 	key    string
 	out    objstore.Writer
 	enc    *parquetfile.Writer
-	held   int64 // as booked in the delivery
-	size   int64 // bytes of output, as booked
+	sort   *sorter // nil: rows stay in the order of the log
+	held   int64   // as booked in the delivery
+	size   int64   // bytes of output, as booked
 	ended  bool
 }
 
@@ -40,17 +40,37 @@ func (d *delivery) create(l *layout, p *part) (*dataFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
-	enc, err := parquetfile.New(out, l.ours, d.t.sink.parquetOptions())
+	enc, err := d.t.sink.pool.Writer(out, l.ours)
 	if err != nil {
 		_ = out.Abort(d.life)
 		return nil, fmt.Errorf("create %s: %w", path, err)
 	}
 	d.started(l)
 	d.files.Add(1)
-	return &dataFile{d: d, layout: l, part: &part{key: p.key, values: p.values}, path: path, bucket: b, key: key, out: out, enc: enc}, nil
+	f := &dataFile{d: d, layout: l, part: &part{key: p.key, values: p.values}, path: path, bucket: b, key: key, out: out, enc: enc}
+	if by := d.t.cfg.sortColumns(); len(by) > 0 {
+		f.sort = &sorter{by: by, limit: d.t.sink.rowGroupBytes()}
+	}
+	return f, nil
 }
 
 func (f *dataFile) write(rec arrow.RecordBatch) error {
+	if f.sort == nil {
+		return f.encode(rec)
+	}
+	sorted, err := f.sort.add(rec)
+	if err != nil {
+		return fmt.Errorf("encode rows into %s: %w", f.path, err)
+	}
+	if sorted == nil {
+		f.book(f.enc.Held()+f.sort.held, f.enc.Size())
+		return nil
+	}
+	defer sorted.Release()
+	return f.encode(sorted)
+}
+
+func (f *dataFile) encode(rec arrow.RecordBatch) error {
 	if err := f.enc.Write(rec); err != nil {
 		return fmt.Errorf("encode rows into %s: %w", f.path, err)
 	}
@@ -68,6 +88,19 @@ func (f *dataFile) book(held, size int64) {
 // close finishes the file, and returns its manifest entry when the store shows all
 // of it.
 func (f *dataFile) close(ctx context.Context) (icego.DataFile, error) {
+	if f.sort != nil {
+		rest, err := f.sort.flush()
+		if err != nil {
+			return nil, fmt.Errorf("finish %s: %w", f.path, err)
+		}
+		if rest != nil {
+			err = f.encode(rest)
+			rest.Release()
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
 	m, err := f.enc.Close()
 	if err != nil {
 		return nil, fmt.Errorf("finish %s: %w", f.path, err)
@@ -93,6 +126,9 @@ func (f *dataFile) abort(ctx context.Context) error {
 		return nil
 	}
 	f.end(f.size)
+	if f.sort != nil {
+		f.sort.drop()
+	}
 	f.enc.Abort()
 	return f.out.Abort(ctx)
 }
@@ -120,5 +156,3 @@ func (f *dataFile) entry(m parquetfile.Metrics, size int64) (icego.DataFile, err
 		LowerBoundValues(m.Lower).UpperBoundValues(m.Upper).SplitOffsets(m.SplitOffsets)
 	return b.Build(), nil
 }
-
-var _ = time.Now

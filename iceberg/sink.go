@@ -24,6 +24,7 @@ type Sink struct {
 	pause    func(ctx context.Context, attempt int) error
 	pace     *pacer
 	storage  *storage
+	pool     *parquetfile.Pool
 
 	opening  turn
 	cat      Catalog // guarded by opening
@@ -72,6 +73,11 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
 		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(),
 	}
+	pool, err := parquetfile.NewPool(parquetfile.Options{Codec: cfg.Codec, Level: cfg.Level, RowGroupBytes: s.rowGroupBytes()})
+	if err != nil {
+		return nil, fmt.Errorf("iceberg sink: %w", err)
+	}
+	s.pool = pool
 	s.storage = newStorage(s.openBucket)
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
@@ -158,8 +164,9 @@ func (s *Sink) location(name string, ident []string) string {
 	return s.cfg.Warehouse + "/" + strings.Join(ident, "/")
 }
 
-func (s *Sink) parquetOptions() parquetfile.Options {
-	return parquetfile.Options{Codec: s.cfg.Codec, Level: s.cfg.Level}
+// rowGroupBytes is how many bytes of values a row group takes.
+func (s *Sink) rowGroupBytes() int64 {
+	return min(parquetfile.DefaultRowGroupBytes, s.cfg.TargetFileSize)
 }
 
 // chunkBytes bounds a chunk of the vector property.

@@ -1,0 +1,222 @@
+package iceberg
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// sorter collects the rows of a file until there is enough for a row group, and
+// then hands them on sorted: a row group is in order, a file is if it has one. Rows
+// that compare equal stay in the order of the log.
+type sorter struct {
+	by    []sortColumn
+	limit int64 // bytes held at which rows are handed on
+	held  int64
+	recs  []arrow.RecordBatch
+}
+
+type sortColumn struct {
+	name string
+	desc bool
+}
+
+// sortColumns returns the sort_by of a table; it was checked by Validate.
+func (c TableConfig) sortColumns() (out []sortColumn) {
+	for _, text := range c.SortBy {
+		if name, desc, err := parseSort(text); err == nil {
+			out = append(out, sortColumn{name, desc})
+		}
+	}
+	return out
+}
+
+// add keeps rec, and returns sorted rows when there are enough, else nil. The caller
+// releases them.
+func (s *sorter) add(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
+	rec.Retain()
+	s.recs = append(s.recs, rec)
+	for _, col := range rec.Columns() {
+		s.held += int64(col.Data().SizeInBytes())
+	}
+	if s.held < s.limit {
+		return nil, nil
+	}
+	return s.flush()
+}
+
+// flush returns the rows kept, sorted; nil if there are none.
+func (s *sorter) flush() (arrow.RecordBatch, error) {
+	if len(s.recs) == 0 {
+		return nil, nil
+	}
+	defer s.drop()
+	all, err := concatenate(s.recs)
+	if err != nil {
+		return nil, fmt.Errorf("sort rows: %w", err)
+	}
+	defer all.Release()
+	var less []func(a, b int32) int
+	for _, by := range s.by {
+		for i, f := range all.Schema().Fields() {
+			if f.Name == by.name {
+				c, err := comparer(all.Column(i), by.desc)
+				if err != nil {
+					return nil, fmt.Errorf("sort rows by %s: %w", f.Name, err)
+				}
+				less = append(less, c)
+			}
+		}
+	}
+	idx := make([]int32, all.NumRows())
+	for i := range idx {
+		idx[i] = int32(i)
+	}
+	slices.SortStableFunc(idx, func(a, b int32) int {
+		for _, c := range less {
+			if d := c(a, b); d != 0 {
+				return d
+			}
+		}
+		return 0
+	})
+	return take(all, idx)
+}
+
+func (s *sorter) drop() {
+	for _, r := range s.recs {
+		r.Release()
+	}
+	s.recs, s.held = nil, 0
+}
+
+// concatenate makes one batch of several. A column that some lack is null there;
+// dictionaries become what they stand for.
+func concatenate(recs []arrow.RecordBatch) (arrow.RecordBatch, error) {
+	var fields []arrow.Field
+	var rows int64
+	for _, r := range recs {
+		rows += r.NumRows()
+		for _, f := range r.Schema().Fields() {
+			if d, ok := f.Type.(*arrow.DictionaryType); ok {
+				f.Type = d.ValueType
+			}
+			if !slices.ContainsFunc(fields, func(have arrow.Field) bool { return have.Name == f.Name }) {
+				fields = append(fields, f)
+			}
+		}
+	}
+	cols := make([]arrow.Array, len(fields))
+	defer func() {
+		for _, c := range cols {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	for i, f := range fields {
+		var err error
+		if cols[i], err = concatenateColumn(recs, f); err != nil {
+			return nil, fmt.Errorf("column %s: %w", f.Name, err)
+		}
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, rows), nil
+}
+
+func concatenateColumn(recs []arrow.RecordBatch, f arrow.Field) (arrow.Array, error) {
+	parts := make([]arrow.Array, len(recs))
+	defer func() {
+		for _, p := range parts {
+			if p != nil {
+				p.Release()
+			}
+		}
+	}()
+	for i, r := range recs {
+		at := r.Schema().FieldIndices(f.Name)
+		if len(at) == 0 {
+			parts[i] = array.MakeArrayOfNull(memory.DefaultAllocator, f.Type, int(r.NumRows()))
+			continue
+		}
+		col := r.Column(at[0])
+		if _, ok := col.(*array.Dictionary); ok {
+			plain, err := compute.CastArray(context.Background(), col, compute.SafeCastOptions(f.Type))
+			if err != nil {
+				return nil, err
+			}
+			parts[i] = plain
+			continue
+		}
+		col.Retain()
+		parts[i] = col
+	}
+	return array.Concatenate(parts, memory.DefaultAllocator)
+}
+
+// comparer compares two rows of a column: nulls come first, and last with desc, as
+// is Iceberg's default.
+func comparer(col arrow.Array, desc bool) (func(a, b int32) int, error) {
+	values, err := valueComparer(col)
+	if err != nil {
+		return nil, err
+	}
+	sign := 1
+	if desc {
+		sign = -1
+	}
+	return func(a, b int32) int {
+		switch an, bn := col.IsNull(int(a)), col.IsNull(int(b)); {
+		case an && bn:
+			return 0
+		case an:
+			return -sign
+		case bn:
+			return sign
+		}
+		return sign * values(int(a), int(b))
+	}, nil
+}
+
+func valueComparer(col arrow.Array) (func(a, b int) int, error) {
+	switch c := col.(type) {
+	case *array.Boolean:
+		n := func(i int) int {
+			if c.Value(i) {
+				return 1
+			}
+			return 0
+		}
+		return func(a, b int) int { return n(a) - n(b) }, nil
+	case *array.Int32:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Int64:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Float32:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Float64:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Date32:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Time64:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Timestamp:
+		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Decimal128:
+		return func(a, b int) int { return c.Value(a).Cmp(c.Value(b)) }, nil
+	case *array.String:
+		return func(a, b int) int { return strings.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.Binary:
+		return func(a, b int) int { return bytes.Compare(c.Value(a), c.Value(b)) }, nil
+	case *array.FixedSizeBinary:
+		return func(a, b int) int { return bytes.Compare(c.Value(a), c.Value(b)) }, nil
+	}
+	return nil, fmt.Errorf("values of type %s have no order", col.DataType())
+}
