@@ -174,6 +174,12 @@ f.yaml:1:7: name: bad is bad
 f.yaml:3:8: tables["a.b"].fetch_bytes: not there
 f.yaml:3:19: tables["a.b"].max_rows: too few
 f.yaml:4:9: limits.wait: too short`)
+	f("name: bad\nlimits: {wiat: 1s}\ntables:\n  a.b: {max_rows: x, fetch_byts: 1}\n", `
+f.yaml:1:1: nothing fits
+f.yaml:1:7: name: bad is bad
+f.yaml:2:10: limits.wiat: unknown key; did you mean "wait"?
+f.yaml:4:19: tables["a.b"].max_rows: "x" is not a whole number
+f.yaml:4:22: tables["a.b"].fetch_byts: unknown key; did you mean "fetch_bytes"?`)
 	f("limits: &a {wait: *a}", `f.yaml:1:9: an anchor contains its own alias`)
 	f("a: &a [1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d]\n"+
 		"f: &f [*e,*e,*e,*e,*e,*e]\ng: [*f,*f,*f]", "f.yaml:7:4: more than 100000 values, aliases replaced")

@@ -20,7 +20,8 @@ type Union interface {
 	Choices() []Choice
 	// Chosen returns the key and the pointer that Choose was given; "" if none.
 	Chosen() (name string, cfg any)
-	// Choose is called by the decoder with a pointer to the decoded configuration.
+	// Choose is called by the decoder with a pointer to the decoded configuration, or
+	// with "" and nil if the value is not in order; that is reported then.
 	Choose(name string, cfg any)
 }
 
@@ -170,6 +171,7 @@ func (v Value) custom(err error) {
 }
 
 func (v Value) decodeUnion(u Union) {
+	u.Choose("", nil)
 	var names []string
 	for _, c := range u.Choices() {
 		names = append(names, c.Name)
@@ -183,9 +185,7 @@ func (v Value) decodeUnion(u Union) {
 	for _, p := range pairs {
 		i := slices.Index(names, p.key.Value)
 		if i < 0 {
-			at := v.child(p)
-			at.node = p.key
-			at.Problem("unknown key%s", hint(p.key.Value, names))
+			v.unknown(p, names)
 			continue
 		}
 		if found++; found > 1 {
@@ -229,8 +229,7 @@ func (v Value) decodeStruct(rv reflect.Value) {
 		seen[p.key.Value] = true
 		i := slices.IndexFunc(fs, func(f field) bool { return f.key == p.key.Value })
 		if i < 0 {
-			at.node = p.key
-			at.Problem("unknown key%s", hint(p.key.Value, keysOf(fs)))
+			v.unknown(p, keysOf(fs))
 			continue
 		}
 		at.decode(rv.FieldByIndex(fs[i].index), fs[i].key, fs[i].tag)
@@ -254,7 +253,7 @@ func (v Value) decodeMap(rv reflect.Value) {
 	for _, p := range v.pairs() {
 		at := v.child(p)
 		k := reflect.New(rv.Type().Key()).Elem()
-		Value{v.doc, p.key, at.path}.decode(k, "", "")
+		Value{doc: v.doc, node: p.key, path: at.path}.decode(k, "", "")
 		if m.MapIndex(k).IsValid() {
 			at.Problem("given twice")
 			continue

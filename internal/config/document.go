@@ -27,6 +27,9 @@ type Problem struct {
 	Line, Column int    // from 1; 0: unknown
 	Path         string // key path, as pipelines.shop.source.kafka.brokers; "" at the top
 	Message      string
+
+	misspelt bool   // an unknown key
+	parent   string // of that, the path of the mapping that it stands in
 }
 
 // Error returns "file:line:column: path: message".
@@ -169,6 +172,9 @@ type Value struct {
 	doc  *Document
 	node *yaml.Node
 	path string
+
+	absent bool   // the key is not in the file
+	within string // of an absent key: the path of the mapping that lacks it
 }
 
 // Path returns the key path of the value.
@@ -183,14 +189,22 @@ func (v Value) Problem(format string, args ...any) {
 
 // Validated records an error that a component's Validate returned. Each error in
 // it that begins with a key path below v, as in "tables[2].name: ...", is placed
-// at that key; the rest is placed at v.
+// at that key; the rest is placed at v. An error that follows from a problem found
+// before is left out: that a key is missing which was misspelt, or could not be read.
 func (v Value) Validated(err error) {
+	before := v.doc.problems
 	for _, e := range unjoin(err) {
 		at, rest := v.find(e.Error())
 		if at.path == v.path {
-			rest = e.Error()
+			at.Problem("%s", e.Error())
+			continue
 		}
-		at.Problem("%s", rest)
+		follows := func(p Problem) bool {
+			return p.Path == at.path || p.misspelt && at.absent && p.parent == at.within
+		}
+		if !slices.ContainsFunc(before, follows) {
+			at.Problem("%s", rest)
+		}
 	}
 }
 
@@ -221,7 +235,7 @@ func (v Value) find(message string) (Value, string) {
 		next, rest, ok := at.step(path)
 		if !ok {
 			// The key is absent, as when it is missing or a default is wrong: name it all the same.
-			return Value{at.doc, at.node, join(at.path, path)}, text
+			return Value{at.doc, at.node, join(at.path, path), true, at.path}, text
 		}
 		at, path = next, rest
 	}
@@ -265,6 +279,14 @@ func (v Value) step(path string) (next Value, rest string, ok bool) {
 	return next, rest, ok
 }
 
+// unknown records that a mapping has a key that there is not.
+func (v Value) unknown(p pair, known []string) {
+	v.doc.problems = append(v.doc.problems, Problem{
+		File: v.doc.name, Line: p.key.Line, Column: p.key.Column, Path: join(v.path, keyStep(p.key.Value)),
+		Message: "unknown key" + hint(p.key.Value, known), misspelt: true, parent: v.path,
+	})
+}
+
 type pair struct{ key, value *yaml.Node }
 
 // pairs returns the entries of a mapping, merged ones after its own.
@@ -283,7 +305,7 @@ func (v Value) pairs() []pair {
 		}
 		for _, s := range sources {
 			if deref(s).Kind == yaml.MappingNode {
-				merged = append(merged, Value{v.doc, s, v.path}.pairs()...)
+				merged = append(merged, Value{doc: v.doc, node: s, path: v.path}.pairs()...)
 			}
 		}
 	}
@@ -309,11 +331,11 @@ func (v Value) Get(key string) (Value, bool) {
 }
 
 func (v Value) child(p pair) Value {
-	return Value{v.doc, p.value, join(v.path, keyStep(p.key.Value))}
+	return Value{doc: v.doc, node: p.value, path: join(v.path, keyStep(p.key.Value))}
 }
 
 func (v Value) item(i int) Value {
-	return Value{v.doc, deref(v.node).Content[i], v.path + "[" + strconv.Itoa(i) + "]"}
+	return Value{doc: v.doc, node: deref(v.node).Content[i], path: v.path + "[" + strconv.Itoa(i) + "]"}
 }
 
 var plainKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/firehosed/firehosed/internal/config"
+	"github.com/firehosed/firehosed/internal/control"
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// unit is one pipeline with everything it works with. Nothing was called yet.
+type unit struct {
+	name  string
+	cfg   pipeline.Config
+	src   *source
+	snk   *sink
+	store *control.Store
+	ctl   *pipeline.Control
+	plan  pipeline.Plan
+	share *pipeline.Share
+}
+
+// build makes the unit of a pipeline.
+func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, log *slog.Logger) (*unit, error) {
+	p := f.Pipelines[name]
+	u := &unit{name: name, share: budget.Share(), plan: planOf(name)}
+	log = log.With("pipeline", name)
+	sk, err := chosenSink(p.Sink.component)
+	if err != nil {
+		return nil, err
+	}
+	location, reach := sk.control(p.Sink.cfg, name)
+	bucket, err := objstore.Open(ctx, location, reach)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %q: control prefix: %w", name, err)
+	}
+	u.store = control.New(bucket)
+	u.ctl = pipeline.NewControl(u.store, name, worker())
+	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: f.MemoryBudget}
+	so, err := chosenSource(p.Source.component)
+	if err != nil {
+		return nil, err
+	}
+	if u.src, err = so.build(p.Source.cfg, d); err != nil {
+		return nil, fmt.Errorf("pipeline %q: source %s: %w", name, so.name, err)
+	}
+	d.columns, d.dead = u.src.columns, p.deadLetterTable(name)
+	if u.snk, err = sk.build(p.Sink.cfg, d); err != nil {
+		u.close(ctx)
+		return nil, fmt.Errorf("pipeline %q: sink %s: %w", name, sk.name, err)
+	}
+	text, err := pureOf(name, &p, sk.columns(p.Sink.cfg))
+	if err != nil {
+		u.close(ctx)
+		return nil, err
+	}
+	u.cfg = pipeline.Config{
+		Name: name, Start: u.src.start, DeadLetters: d.dead, Pure: text, Rules: rulesVersion,
+		CommitInterval: u.snk.interval, LetGoAfter: p.LetGoAfter, MaxRows: p.MaxRows,
+		DrainWait: f.ShutdownTimeout * 4 / 5, // the rest is for closing what is open
+		Logger:    log,
+	}
+	return u, nil
+}
+
+// close gives back what the unit holds.
+func (u *unit) close(ctx context.Context) {
+	if u.snk != nil {
+		_ = u.snk.Close(ctx) // nothing is left to lose
+	}
+	if u.src != nil {
+		u.src.close()
+	}
+}
+
+func chosenSource(c component) (kind[source], error) {
+	for _, k := range sources() {
+		if k.name == c.kind {
+			return k, nil
+		}
+	}
+	return kind[source]{}, fmt.Errorf("BUG: no source %q", c.kind)
+}
+
+func chosenSink(c component) (sinkKind, error) {
+	for _, k := range sinks() {
+		if k.name == c.kind {
+			return k, nil
+		}
+	}
+	return sinkKind{}, fmt.Errorf("BUG: no sink %q", c.kind)
+}
+
+// worker names this process in the control log.
+func worker() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
+}
+
+// one loads the file and builds the pipeline that an operator's command is about.
+func (c *call) one(ctx context.Context) (*unit, *File, error) {
+	f, name, err := c.named()
+	if err != nil {
+		return nil, nil, err
+	}
+	log, err := c.logger(f.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log)
+	return u, f, err
+}
+
+// named loads the file and chooses a pipeline.
+func (c *call) named() (*File, string, error) {
+	f, _, err := load(c.file, c.LookupEnv)
+	if err != nil {
+		return nil, "", err
+	}
+	names := slices.Sorted(maps.Keys(f.Pipelines))
+	switch {
+	case c.pipeline == "" && len(names) == 1:
+		return f, names[0], nil
+	case c.pipeline == "":
+		return nil, "", usagef("%s has %d pipelines: choose one with -p: %s", c.file, len(names), strings.Join(names, ", "))
+	case slices.Contains(names, c.pipeline):
+		return f, c.pipeline, nil
+	}
+	if s := config.Suggest(c.pipeline, names); s != "" {
+		return nil, "", usagef("%s has no pipeline %q; did you mean %q?", c.file, c.pipeline, s)
+	}
+	return nil, "", usagef("%s has no pipeline %q: it has %s", c.file, c.pipeline, strings.Join(names, ", "))
+}
+
+// check asks everything that the unit depends on. The error joins one line each
+// for all that is wrong.
+func (u *unit) check(ctx context.Context) error {
+	checks := []func(context.Context) error{u.src.check, u.snk.check, u.checkControl}
+	errs := make([]error, len(checks))
+	done := make(chan int)
+	for i, f := range checks {
+		go func() {
+			errs[i] = f(ctx)
+			done <- i
+		}()
+	}
+	for range checks {
+		<-done
+	}
+	return errors.Join(errs...)
+}
+
+func (u *unit) checkControl(ctx context.Context) error {
+	if err := u.store.Probe(ctx); err != nil {
+		return fmt.Errorf("sink.control: %w", explain(err, u.store.Location("")))
+	}
+	return nil
+}

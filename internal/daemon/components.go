@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/firehosed/firehosed/internal/inspect"
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/telemetry"
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// kind is one thing to choose from under source or sink.
+type kind[T any] struct {
+	name   string
+	config func() any                        // a pointer to the default configuration
+	build  func(cfg any, d deps) (*T, error) // cfg is such a pointer
+}
+
+func kindOf[C, T any](name string, def func() C, build func(C, deps) (*T, error)) kind[T] {
+	return kind[T]{
+		name:   name,
+		config: func() any { c := def(); return &c },
+		build:  func(cfg any, d deps) (*T, error) { return build(*cfg.(*C), d) }, //nolint:forcetypeassert // made by config
+	}
+}
+
+// deps is what components are built with.
+type deps struct {
+	name    string // of the pipeline
+	log     *slog.Logger
+	share   *pipeline.Share
+	budget  int64             // of the process, in bytes
+	ctl     *pipeline.Control // of sinks
+	columns *schema.Schema    // of sinks: what the source knows of each record
+	dead    string            // of sinks: the dead-letter table
+}
+
+// source is a source as the daemon uses it.
+type source struct {
+	pipeline.Source
+	start    time.Time                                      // where the very first start begins
+	columns  *schema.Schema                                 // the metadata columns that it fills
+	check    func(ctx context.Context) error                // can it be reached, is there something to read
+	position func(text string) (pipeline.Position, error)   // as an operator writes it
+	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included
+	lag      func() []telemetry.Lag                         // nil: not known. It must not wait
+	close    func()
+}
+
+// sinkKind is a sink to choose, with what must be known of it before it is built.
+type sinkKind struct {
+	kind[sink]
+	control func(cfg any, pipeline string) (location string, reach objstore.Config) // of the control prefix
+	columns func(cfg any) map[string]map[string]string                              // declared types: table, column, type
+}
+
+// sink is a sink as the daemon uses it.
+type sink struct {
+	pipeline.Sink
+	keeper   keeper
+	interval time.Duration                   // the commit interval
+	check    func(ctx context.Context) error // can it be reached and written to
+	inspect  func(ctx context.Context, table string) (tableState, error)
+	tables   inspect.Tables // for verify
+}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/firehosed/firehosed/iceberg"
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/decode"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// sinks lists the sinks to choose from.
+func sinks() []sinkKind {
+	return []sinkKind{{
+		kind: kindOf("iceberg", iceberg.DefaultConfig, newIceberg),
+		control: func(cfg any, name string) (string, objstore.Config) {
+			return icebergControl(cfg.(*iceberg.Config), name)
+		}, //nolint:forcetypeassert // made by kind
+		columns: func(cfg any) map[string]map[string]string { return icebergColumns(cfg.(*iceberg.Config)) }, //nolint:forcetypeassert // made by kind
+	}}
+}
+
+func icebergControl(cfg *iceberg.Config, name string) (string, objstore.Config) {
+	return cfg.ControlLocation(name), objstore.Config{}
+}
+
+// icebergColumns returns the types that tables declare.
+func icebergColumns(cfg *iceberg.Config) map[string]map[string]string {
+	declared := map[string]map[string]string{}
+	for name, t := range cfg.Tables {
+		if len(t.Columns) > 0 {
+			declared[name] = t.Columns
+		}
+	}
+	return declared
+}
+
+func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
+	columns := func(table string) *schema.Schema {
+		if table == d.dead {
+			return decode.DeadLetterSchema(d.columns)
+		}
+		s := &schema.Schema{ID: -1}
+		s.Fields = append(s.Fields, d.columns.Fields...)
+		s.Fields = append(s.Fields, schema.Field{Name: schema.Rescued, Type: &schema.Type{Kind: schema.String}})
+		return s
+	}
+	sk, err := iceberg.New(cfg, d.ctl, iceberg.WithLogger(d.log), iceberg.WithColumns(columns))
+	if err != nil {
+		return nil, err
+	}
+	return &sink{
+		Sink: sk, keeper: icebergKeeper{sk}, interval: cfg.CommitInterval,
+		check:   func(ctx context.Context) error { return nil },
+		inspect: func(ctx context.Context, table string) (tableState, error) { return inspectIceberg(ctx, sk, table) },
+		tables:  icebergTables{sk},
+	}, nil
+}
+
+// icebergKeeper is an iceberg sink as operators' commands use it.
+type icebergKeeper struct{ *iceberg.Sink }
+
+// Resume implements keeper.
+func (k icebergKeeper) Resume(ctx context.Context, table string, replay bool, starts func(context.Context, []pipeline.Partition) (pipeline.Vector, error)) error {
+	mode := iceberg.Skip
+	if replay {
+		mode = iceberg.Replay
+	}
+	return k.Sink.Resume(ctx, table, mode, starts)
+}
+
+func inspectIceberg(ctx context.Context, sk *iceberg.Sink, table string) (tableState, error) {
+	in, err := sk.Inspect(ctx, table)
+	if err != nil {
+		return tableState{}, fmt.Errorf("inspect: %w", err)
+	}
+	return tableState{
+		Name: table, State: string(in.State), Reason: in.Reason, Metadata: in.Metadata, Records: in.Records,
+		Stamp: in.Stamp, Commits: in.Seq, marks: in.Marks,
+	}, nil
+}

@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/firehosed/firehosed/consumer/kafka"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// sources lists the sources to choose from.
+func sources() []kind[source] {
+	return []kind[source]{
+		kindOf("kafka", kafka.DefaultConfig, newKafka),
+	}
+}
+
+func newKafka(cfg kafka.Config, d deps) (*source, error) {
+	cfg.Group = cmp.Or(cfg.Group, d.name)
+	cfg.FetchBytes = min(cfg.FetchBytes, max(1<<20, d.budget/2)) // the rest is for rows
+	start, err := cfg.StartTime()
+	if err != nil {
+		return nil, err
+	}
+	src, err := kafka.New(cfg, kafka.WithLogger(d.log), kafka.WithBudget(d.share))
+	if err != nil {
+		return nil, err
+	}
+	return &source{
+		Source:   src,
+		start:    start,
+		columns:  kafka.MetaSchema(cfg),
+		check:    func(ctx context.Context) error { return checkKafka(ctx, cfg, src) },
+		position: kafkaPosition,
+		distance: kafkaDistance,
+		close:    func() { _ = src.Close() },
+	}, nil
+}
+
+// kafkaDigits is the length of a position: an offset.
+const kafkaDigits = 19
+
+func kafkaPosition(text string) (pipeline.Position, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return "", fmt.Errorf("%q is not an offset: write a number from 0", text)
+	}
+	return pipeline.Position(fmt.Sprintf("%0*d", kafkaDigits, n)), nil
+}
+
+func kafkaDistance(from, to pipeline.Position) (int64, bool) {
+	a, err := strconv.ParseInt(cmp.Or(string(from), "0"), 10, 64)
+	b, err2 := strconv.ParseInt(cmp.Or(string(to), "0"), 10, 64)
+	return max(0, b-a), err == nil && err2 == nil
+}
+
+// checkKafka says in one line what stands in the way of reading.
+func checkKafka(ctx context.Context, cfg kafka.Config, src *kafka.Source) error {
+	brokers := strings.Join(cfg.Brokers, ", ")
+	parts, err := src.Partitions(ctx)
+	if err != nil {
+		return fmt.Errorf("source.kafka: %w", explain(err, "brokers "+brokers))
+	}
+	if len(parts) == 0 {
+		return errors.New("source.kafka.topics_regex: no topic matches " + strconv.Quote(cfg.TopicsRegex) + " on " + brokers +
+			": create one, or correct the expression")
+	}
+	return nil
+}

@@ -1,0 +1,182 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// lookupIn returns a lookup for a few variables.
+func lookupIn(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+// TestExamples: every example is a file that run takes.
+func TestExamples(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "catalog-dsn"), []byte("postgres://u:p@h/db\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := lookupIn(map[string]string{
+		"CATALOG_CREDENTIAL": "id:secret", "KAFKA_PASSWORD": "x", "OAUTH_CLIENT_SECRET": "x", "FIREHOSED_ADMIN_TOKEN": "x", "CREDENTIALS_DIRECTORY": dir,
+	})
+	files, err := filepath.Glob("../../examples/*/*.yaml")
+	if err != nil || len(files) < 10 {
+		t.Fatalf("%d examples, %v", len(files), err)
+	}
+	index, err := os.ReadFile("../../examples/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		f, _, err := load(file, env)
+		if err == nil {
+			err = f.plans()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+		if name := filepath.Base(filepath.Dir(file)); !strings.Contains(string(index), "["+name+"]("+name+"/firehosed.yaml)") {
+			t.Errorf("examples/README.md does not list %s", name)
+		}
+	}
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "f.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+const someSource = "source: {kafka: {brokers: [b:9092], topics: [t]}}"
+
+// TestFileProblems: all at once, each at its place.
+func TestFileProblems(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		file := write(t, text)
+		_, _, err := load(file, lookupIn(nil))
+		if err == nil {
+			t.Errorf("%s: no error", text)
+			return
+		}
+		got := strings.Split(strings.ReplaceAll(err.Error(), file, "f.yaml"), "\n")
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s:\n%s", text, d)
+		}
+		if exitCode(err) != ExitUsage {
+			t.Errorf("exit code %d", exitCode(err))
+		}
+	}
+	f("", "f.yaml:1:1: pipelines: none is given: a file has at least one, as in pipelines: {shop: {source: {kafka: ...}, sink: {iceberg: ...}}}")
+	f(`
+memory_budget: 1MiB
+admin: {listen: 0.0.0.0:9644}
+log: {level: loud}
+pipelines:
+  Shop:
+    source: {kafka: {brokers: [b], topics: [t], start: yesterday}}
+    routes:
+      - {topic: a, table: "x.{value}"}
+      - {topic: b, table: "y", field: type, max_tables: 5000}
+    json: {max_depth: 1000, empty: keep}
+    sink: {iceberg: {warehouse: "gs://lake", tables: {shop.orders: {partition_by: ["dya(ts)"]}}}}
+`,
+		`f.yaml:2:16: memory_budget: 1MiB is below the minimum of 32MiB`,
+		`f.yaml:3:17: admin.listen: "0.0.0.0:9644" can be reached from other machines: set admin.token, as in token: {env: FIREHOSED_ADMIN_TOKEN}, or listen on 127.0.0.1`,
+		`f.yaml:4:14: log.level: "loud" is neither debug, info, warn nor error`,
+		`f.yaml:7:5: pipelines.Shop: a pipeline's name has 1 to 64 lower-case letters, digits, _ and -`,
+		`f.yaml:7:31: pipelines.Shop.source.kafka.brokers: "b" is no address; write host:port, such as kafka-1.example.com:9092`,
+		`f.yaml:7:56: pipelines.Shop.source.kafka.start: "yesterday" is none of earliest, latest or a time such as 2026-01-31T00:00:00Z`,
+		`f.yaml:9:9: pipelines.Shop.routes[0].field: is missing: it says what {value} stands for`,
+		`f.yaml:10:27: pipelines.Shop.routes[1].table: "y" does not use the field: write {value} where its value belongs`,
+		`f.yaml:10:39: pipelines.Shop.routes[1].field: "type" is no JSON pointer: it begins with a slash, as in /event/type`,
+		`f.yaml:10:57: pipelines.Shop.routes[1].max_tables: 5000 is not between 1 and 1000`,
+		`f.yaml:11:23: pipelines.Shop.json.max_depth: 1000 is not between 1 and 100`,
+		`f.yaml:11:36: pipelines.Shop.json.empty: "keep" is neither skip nor dead_letter`,
+		`f.yaml:12:21: pipelines.Shop.sink.iceberg.catalog: is required for a warehouse in an object store: write rest, glue or postgres, or sqlite with a path`,
+		`f.yaml:12:33: pipelines.Shop.sink.iceberg.warehouse: "gs://lake": the scheme gs is not supported: use a folder or s3://bucket/prefix`,
+		`f.yaml:12:84: pipelines.Shop.sink.iceberg.tables["shop.orders"].partition_by[0]: "dya(ts)": want a column, identity, year, month, day, hour or void of one, bucket(n, column) or truncate(n, column)`,
+	)
+	f("pipelines: {a: {"+someSource+", sink: {icebreg: {}}}, b: {}}",
+		`f.yaml:1:75: pipelines.a.sink.icebreg: unknown key; did you mean "iceberg"?`,
+		"f.yaml:1:93: pipelines.b.source: is missing: write, for example, source: {kafka: {brokers: [localhost:9092], topics: [orders]}}",
+		"f.yaml:1:93: pipelines.b.sink: is missing: write, for example, sink: {iceberg: {warehouse: ./lake}}")
+	f("pipelines:\n  a:\n    source:\n      kafka:\n        brokres: [b:9092]\n        topics: [t]\n    sink: {iceberg: {warehouse: x}}",
+		`f.yaml:5:9: pipelines.a.source.kafka.brokres: unknown key; did you mean "brokers"?`)
+}
+
+// TestPureIsPure: what cannot change the fate of a record is not part of a
+// revision, and what can is.
+func TestPureIsPure(t *testing.T) {
+	pureText := func(text string) string {
+		t.Helper()
+		f, _, err := load(write(t, "pipelines: {shop: "+text+"}"), lookupIn(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := f.Pipelines["shop"]
+		sk, err := chosenSink(p.Sink.component)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pure, err := pureOf("shop", &p, sk.columns(p.Sink.cfg))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pure)
+	}
+	base := pureText("{" + someSource + ", sink: {iceberg: {warehouse: x}}}")
+	same := func(text string) {
+		t.Helper()
+		if got := pureText(text); got != base {
+			t.Errorf("%s is a new revision: %s", text, got)
+		}
+	}
+	other := func(text string) {
+		t.Helper()
+		if got := pureText(text); got == base {
+			t.Errorf("%s is no new revision", text)
+		}
+	}
+	same("{source: {kafka: {brokers: [c:1], topics: [t, u], fetch_bytes: 1MiB, group: g}}, sink: {iceberg: {warehouse: y, commit_interval: 1s, target_file_size: 1MiB}}}")
+	same("{" + someSource + ", let_go_after: 1s, max_rows: 10, dead_letters: shop_dlq, sink: {iceberg: {warehouse: x}}}")
+	same("{" + someSource + ", json: {max_depth: 32}, sink: {iceberg: {warehouse: x, tables: {a.b: {partition_by: [c]}}}}}")
+	other("{" + someSource + ", dead_letters: d, sink: {iceberg: {warehouse: x}}}")
+	other("{" + someSource + ", routes: [{table: a.b}], sink: {iceberg: {warehouse: x}}}")
+	other("{" + someSource + ", json: {max_depth: 31}, sink: {iceberg: {warehouse: x}}}")
+	other("{" + someSource + ", json: {empty: skip}, sink: {iceberg: {warehouse: x}}}")
+	other("{" + someSource + ", sink: {iceberg: {warehouse: x, tables: {a.b: {columns: {c: long}}}}}}")
+
+	want := `{"json":{"max_record_bytes":10485760,"max_depth":32,"max_name_bytes":255,"max_keys_per_record":100000,` +
+		`"max_number_bytes":65536,"max_columns":1000,"empty":"dead_letter","tombstones":"skip"},"dead_letters":"shop_dlq"}`
+	if base != want {
+		t.Errorf("canonical form changed: every pipeline out there would get a new revision\ngot  %s\nwant %s", base, want)
+	}
+}
+
+func TestPlan(t *testing.T) {
+	rev := pipeline.Revision{Number: 3, Rules: rulesVersion}
+	text := []byte(`{"routes":[{"topic":"a","table":"x.y"}],"json":{"max_depth":3,"empty":"skip"},"dead_letters":"d","columns":{"x.y":{"n":"decimal(9, 2)"}}}`)
+	if _, err := planOf("shop")(rev, text, nil); err != nil {
+		t.Error(err)
+	}
+	f := func(rev pipeline.Revision, text, want string) {
+		t.Helper()
+		if _, err := planOf("shop")(rev, []byte(text), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+	f(rev, `{"filters":[]}`, "configuration of revision 3: filters: unknown key")
+	f(rev, `{"columns":{"t":{"c":"decimal(99)"}}}`, `type of column "c" of table "t"`)
+	f(rev, `{"routes":[{"field":"x","table":"{value}"}]}`, "no JSON pointer")
+	f(pipeline.Revision{Number: 4, Rules: rulesVersion + 1}, `{}`, "revision 4 has rules version 2, this binary knows version 1")
+}

@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/decode"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// planOf returns how the steps of a revision of the named pipeline are built from
+// its pure part.
+func planOf(name string) pipeline.Plan {
+	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
+		part, err := parsePure(rev, text)
+		if err != nil {
+			return nil, err
+		}
+		tables, err := declaredTypes(part.Columns)
+		if err != nil {
+			return nil, err
+		}
+		opts := part.JSON.options()
+		route := decode.RouteConfig{Rules: part.rules(name), Reserved: []string{part.DeadLetters}, Options: opts}
+		if _, err := decode.NewRoute(route, admit); err != nil {
+			return nil, err
+		}
+		return func() pipeline.Steps {
+			stage, err := decode.NewRoute(route, admit)
+			if err != nil {
+				panic(fmt.Sprintf("BUG: routes were checked: %v", err))
+			}
+			return pipeline.Steps{
+				Stages:      []pipeline.Stage{stage},
+				Decoder:     decode.NewJSON(decode.Config{Options: opts, Tables: tables}),
+				DeadLetters: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
+			}
+		}, nil
+	}
+}
+
+// rules returns the routes, with the default one at the end.
+func (p *pure) rules(name string) []decode.Rule {
+	var rules []decode.Rule
+	for _, r := range p.Routes {
+		rules = append(rules, decode.Rule{Topic: r.Topic, Field: r.Field, Table: r.Table, MaxTables: cmp.Or(r.MaxTables, defaultMaxTables)})
+	}
+	return append(rules, decode.Rule{Table: name + ".{topic}"})
+}
+
+func (j *JSON) options() schema.Options {
+	return schema.Options{
+		MaxRecordBytes: int(j.MaxRecordBytes), MaxDepth: j.MaxDepth, MaxName: int(j.MaxNameBytes),
+		MaxKeys: j.MaxKeysPerRecord, MaxNumberBytes: int(j.MaxNumberBytes), MaxColumns: j.MaxColumns,
+		SkipEmpty: j.Empty == skip, RejectTombstones: j.Tombstones == deadLetter,
+	}
+}
+
+// declaredTypes parses the types that were declared for columns of tables.
+func declaredTypes(columns map[string]map[string]string) (map[string]*schema.Schema, error) {
+	tables := map[string]*schema.Schema{}
+	for _, table := range slices.Sorted(maps.Keys(columns)) {
+		s := &schema.Schema{ID: -1}
+		for _, column := range slices.Sorted(maps.Keys(columns[table])) {
+			t, err := schema.ParseType(columns[table][column])
+			if err != nil {
+				return nil, fmt.Errorf("type of column %q of table %q: %w", column, table, err)
+			}
+			s.Fields = append(s.Fields, schema.Field{Name: column, Type: t})
+		}
+		tables[table] = s
+	}
+	return tables, nil
+}

@@ -1,0 +1,62 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/firehosed/firehosed/internal/config"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// rulesVersion is the version of what this binary makes of a record under one and
+// the same configuration. It is raised when a release judges any record
+// differently; older versions that Plan still knows are listed beside it.
+const rulesVersion = 1
+
+// pure is the pure part of a pipeline's configuration: what decides the fate of a
+// record, and nothing else. Sizes of files, intervals, addresses and credentials
+// are not part of it, so they may change without a new revision.
+//
+// Its canonical form is kept in the control prefix for every revision, and later
+// binaries must read it: a field may be added if its zero value means what was
+// before, and never change its meaning.
+type pure struct {
+	Routes      []Route                      `yaml:"routes"`
+	JSON        JSON                         `yaml:"json"`
+	DeadLetters string                       `yaml:"dead_letters"`
+	Columns     map[string]map[string]string `yaml:"columns"` // declared types: table, column, type
+}
+
+// defaultMaxTables is how many tables the values of a field may make.
+const defaultMaxTables = 100
+
+// deadLetterTable returns the name of the pipeline's dead-letter table.
+func (p *Pipeline) deadLetterTable(name string) string { return cmp.Or(p.DeadLetters, name+"_dlq") }
+
+// pureOf returns the pure part of a pipeline, defaults filled in: what a default
+// is may change with a release, what a revision means may not.
+func pureOf(name string, p *Pipeline, columns map[string]map[string]string) ([]byte, error) {
+	part := pure{JSON: p.JSON, DeadLetters: p.deadLetterTable(name), Columns: columns}
+	for _, r := range p.Routes {
+		if r.Field != "" {
+			r.MaxTables = cmp.Or(r.MaxTables, defaultMaxTables)
+		}
+		part.Routes = append(part.Routes, r)
+	}
+	text, err := config.Canonical(part)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %q: %w", name, err)
+	}
+	return text, nil
+}
+
+// parsePure is the inverse of pureOf.
+func parsePure(rev pipeline.Revision, text []byte) (pure, error) {
+	var part pure
+	if rev.Rules != rulesVersion {
+		return part, fmt.Errorf("revision %d has rules version %d, this binary knows version %d: finish it with the release that began it",
+			rev.Number, rev.Rules, rulesVersion)
+	}
+	err := config.FromCanonical(fmt.Sprintf("configuration of revision %d", rev.Number), text, &part)
+	return part, err
+}

@@ -1,0 +1,206 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firehosed/firehosed/internal/admin"
+	"github.com/firehosed/firehosed/internal/telemetry"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// checkWait bounds the start-up checks.
+const checkWait = 30 * time.Second
+
+// daemon is a running worker.
+type daemon struct {
+	file    *File
+	log     *slog.Logger
+	metrics *telemetry.Metrics
+	budget  *pipeline.Budget
+	units   []*running
+	phase   atomic.Value // of admin.Phase
+}
+
+// running is a pipeline while it runs.
+type running struct {
+	*unit
+	run     *pipeline.Pipeline
+	watched *telemetry.Watched
+}
+
+// runCommand is "run": it works until ctx ends.
+func runCommand(ctx context.Context, c *call) error {
+	f, _, err := load(c.file, c.LookupEnv)
+	if err != nil {
+		return err
+	}
+	term := (*terminal)(nil)
+	if c.Terminal {
+		term = newTerminal(c.Stderr)
+		c.Stderr = term
+	}
+	log, err := c.logger(f.Log)
+	if err != nil {
+		return err
+	}
+	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(f.MemoryBudget)}
+	d.phase.Store(admin.Starting)
+	limit := limitMemory(f.MemoryBudget, c.LookupEnv)
+	log.Info("starting", "version", Version(), "file", c.file, "pid", os.Getpid(), "pipelines", slices.Sorted(maps.Keys(f.Pipelines)),
+		"memory_budget", f.MemoryBudget, "memory_limit", limit)
+	var jsonOut io.Writer
+	if c.json {
+		jsonOut = c.Stdout
+	}
+	return d.serve(ctx, c.asNewRevision, term, jsonOut)
+}
+
+// serve starts everything, waits for ctx or for the pipelines to end by themselves,
+// and stops everything: the pipelines first, then what they are watched with.
+func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut io.Writer) error {
+	outlive, stop := context.WithCancel(context.WithoutCancel(ctx)) // the admin interface answers while pipelines drain
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	if err := d.listen(outlive, &wg); err != nil {
+		return err
+	}
+	if err := d.prepare(ctx, asNew); err != nil {
+		return err
+	}
+	defer d.close(outlive)
+	var meters []*meter
+	for _, u := range d.units {
+		meters = append(meters, &meter{watched: u.watched, status: u.run.Status, lag: u.src.lag})
+	}
+	wg.Go(func() { progress(outlive, meters, term, jsonOut) })
+	context.AfterFunc(ctx, func() {
+		d.phase.Store(admin.Stopping)
+		d.log.Info("stopping", "timeout", d.file.ShutdownTimeout)
+	})
+	d.phase.CompareAndSwap(admin.Starting, admin.Running)
+	err := d.runAll(ctx)
+	d.log.Info("stopped")
+	return err
+}
+
+// listen starts the admin interface.
+func (d *daemon) listen(ctx context.Context, wg *sync.WaitGroup) error {
+	if d.file.Admin.Listen == admin.Off {
+		return nil
+	}
+	srv, err := admin.Listen(ctx, d.file.Admin, admin.Worker{
+		Version:   Version(),
+		Phase:     func() admin.Phase { return d.phase.Load().(admin.Phase) }, //nolint:forcetypeassert // nothing else is stored
+		Pipelines: d.pipelines,
+		Metrics:   d.metrics.Handler(),
+	}, d.log)
+	if err != nil {
+		return err
+	}
+	wg.Go(func() {
+		if err := srv.Run(ctx); err != nil {
+			d.log.Error("admin interface", "err", err)
+		}
+	})
+	return nil
+}
+
+// pipelines returns those that run, for the admin interface.
+func (d *daemon) pipelines() map[string]admin.Pipeline {
+	ps := map[string]admin.Pipeline{}
+	if d.phase.Load() != admin.Starting { // until then units still grows
+		for _, u := range d.units {
+			ps[u.name] = u.run
+		}
+	}
+	return ps
+}
+
+// prepare builds all pipelines and checks what they depend on. Every problem of
+// every pipeline is reported at once.
+func (d *daemon) prepare(ctx context.Context, asNew int64) error {
+	for _, name := range slices.Sorted(maps.Keys(d.file.Pipelines)) {
+		u, err := build(ctx, d.file, name, d.budget, d.log)
+		if err != nil {
+			d.close(ctx)
+			return err
+		}
+		u.cfg.AsNewRevision = asNew
+		r := &running{unit: u, watched: d.metrics.Pipeline(name)}
+		r.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
+		r.watched.Watch(r.run.Status, u.src.lag)
+		d.units = append(d.units, r)
+	}
+	d.metrics.Budget(func() (total, used int64) {
+		for _, u := range d.units {
+			used += u.share.Used()
+		}
+		return d.file.MemoryBudget, used
+	})
+	checking, cancel := context.WithTimeout(ctx, checkWait)
+	defer cancel()
+	errs := make([]error, len(d.units))
+	var wg sync.WaitGroup
+	for i, u := range d.units {
+		wg.Go(func() { errs[i] = below("pipelines."+u.name, u.check(checking)) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		d.close(ctx)
+		if ctx.Err() != nil {
+			return nil // asked to stop while still starting
+		}
+		return err
+	}
+	return nil
+}
+
+// runAll runs the pipelines until all have ended. One that fails does not end the
+// others. Those that do not end in time when asked to are left alone: what they have
+// not committed is read again.
+func (d *daemon) runAll(ctx context.Context) error {
+	errs := make([]error, len(d.units))
+	var wg sync.WaitGroup
+	for i, u := range d.units {
+		wg.Go(func() {
+			if err := u.run.Run(ctx); err != nil {
+				errs[i] = fmt.Errorf("pipeline %q: %w", u.name, err)
+				d.log.Error("pipeline ended", "pipeline", u.name, "err", err)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return errors.Join(errs...)
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(d.file.ShutdownTimeout)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return errors.Join(errs...)
+	case <-late.C:
+		return fmt.Errorf("not everything was committed within shutdown_timeout (%s); what is missing is read again by the next worker", d.file.ShutdownTimeout)
+	}
+}
+
+func (d *daemon) close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	for _, u := range d.units {
+		u.close(ctx)
+	}
+}

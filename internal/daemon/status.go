@@ -1,0 +1,189 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// tableState is what a table and the control log say about each other.
+type tableState struct {
+	Name     string         `json:"name"`
+	State    string         `json:"state"`            // OK, or the class of the halt
+	Reason   string         `json:"reason,omitempty"` // of anything else than OK
+	Metadata string         `json:"metadata_location,omitempty"`
+	Records  int64          `json:"records"` // -1: not known
+	Stamp    pipeline.Stamp `json:"stamp"`
+	Commits  int64          `json:"commits"` // of this pipeline
+
+	marks pipeline.Vector
+}
+
+// partitionState is how far one partition is.
+type partitionState struct {
+	Partition string            `json:"partition"` // source key
+	Topic     string            `json:"topic"`
+	ID        string            `json:"id"`
+	Low       pipeline.Position `json:"low"` // committed to every table, as the source keeps it; "": not known
+	End       pipeline.Position `json:"end"`
+	Lag       *int64            `json:"lag_records"` // null: not known
+	Err       string            `json:"error,omitempty"`
+}
+
+// pipelineState is what "status" tells of a pipeline.
+type pipelineState struct {
+	Pipeline   string           `json:"pipeline"`
+	Control    string           `json:"control"`
+	Stamp      pipeline.Stamp   `json:"stamp"`
+	Decisions  int              `json:"decisions"` // entries of the control log
+	Last       time.Time        `json:"last_decision"`
+	Tables     []tableState     `json:"tables"`
+	Partitions []partitionState `json:"partitions"`
+	Problems   []string         `json:"problems,omitempty"` // what could not be read
+}
+
+// statusCommand is "status": of one pipeline, or of all.
+func statusCommand(ctx context.Context, c *call) error {
+	f, _, err := load(c.file, c.LookupEnv)
+	if err != nil {
+		return err
+	}
+	names := slices.Sorted(maps.Keys(f.Pipelines))
+	if c.pipeline != "" {
+		if _, name, err := c.named(); err != nil {
+			return err
+		} else {
+			names = []string{name}
+		}
+	}
+	log, err := c.logger(f.Log)
+	if err != nil {
+		return err
+	}
+	var all []pipelineState
+	halted, failed := false, false
+	for _, name := range names {
+		u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log)
+		if err != nil {
+			return err
+		}
+		st := u.state(ctx)
+		u.close(ctx)
+		all = append(all, st)
+		failed = failed || len(st.Problems) > 0
+		halted = halted || slices.ContainsFunc(st.Tables, func(t tableState) bool { return t.State != "OK" })
+	}
+	if err := c.result(map[string]any{"pipelines": all}, func(w io.Writer) {
+		for i := range all {
+			all[i].text(w)
+		}
+	}); err != nil {
+		return err
+	}
+	switch {
+	case halted:
+		return &exitError{code: ExitHalted}
+	case failed:
+		return &exitError{code: ExitFailed}
+	}
+	return nil
+}
+
+// state reads everything there is to know about the pipeline, and notes what it
+// cannot read.
+func (u *unit) state(ctx context.Context) pipelineState {
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
+	defer cancel()
+	st := pipelineState{Pipeline: u.name, Control: u.store.Location(""), Tables: []tableState{}, Partitions: []partitionState{}}
+	log, err := u.ctl.Read(ctx)
+	if err != nil {
+		st.Problems = append(st.Problems, fmt.Sprintf("control prefix: %v", explain(err, st.Control)))
+		return st
+	}
+	st.Stamp, st.Decisions = log.Stamp(), len(log.Entries)
+	if n := len(log.Entries); n > 0 {
+		st.Last = log.Entries[n-1].At
+	}
+	for _, name := range log.BoundTables() {
+		t, err := u.snk.inspect(ctx, name)
+		if err != nil {
+			st.Problems = append(st.Problems, fmt.Sprintf("table %s: %v", name, err))
+			continue
+		}
+		st.Tables = append(st.Tables, t)
+	}
+	parts, err := u.src.Partitions(ctx)
+	if err != nil {
+		st.Problems = append(st.Problems, fmt.Sprintf("source: %v", err))
+		return st
+	}
+	st.Partitions = make([]partitionState, len(parts))
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, 8)
+	for i, p := range parts {
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			st.Partitions[i] = u.partitionState(ctx, p, st.Stamp)
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(st.Partitions, func(a, b partitionState) int { return strings.Compare(a.sortKey(), b.sortKey()) })
+	return st
+}
+
+func (p *partitionState) sortKey() string { return fmt.Sprintf("%s/%12s", p.Topic, p.ID) }
+
+func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp pipeline.Stamp) partitionState {
+	ps := partitionState{Partition: p.Key(), Topic: u.src.Name(p), ID: p.ID}
+	hint, err := u.src.Hint(ctx, p)
+	end, err2 := u.src.Locate(ctx, p, time.Now().AddDate(100, 0, 0))
+	if err := errors.Join(err, err2); err != nil {
+		ps.Err = err.Error()
+		return ps
+	}
+	ps.End = end.At
+	if hint.Stamp.SameRun(stamp) {
+		ps.Low = hint.At.At
+	}
+	if n, ok := u.src.distance(ps.Low, ps.End); ok && ps.Low != "" {
+		ps.Lag = &n
+	}
+	return ps
+}
+
+func (s *pipelineState) text(w io.Writer) {
+	fmt.Fprintf(w, "pipeline %s: revision %d, epoch %d, replay %d; %d decisions in %s\n",
+		s.Pipeline, s.Stamp.Rev, s.Stamp.Epoch, s.Stamp.Replay, s.Decisions, s.Control)
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, t := range s.Tables {
+		fmt.Fprintf(tw, "  table %s\t%s\t%s rows\t%d commits\t%s\n", t.Name, t.State, rowsText(t.Records), t.Commits, t.Reason)
+	}
+	for _, p := range s.Partitions {
+		lag := "not known"
+		if p.Lag != nil {
+			lag = grouped(*p.Lag)
+		}
+		fmt.Fprintf(tw, "  %s/%s\tlag %s\t%s\n", p.Topic, p.ID, lag, p.Err)
+	}
+	_ = tw.Flush()
+	for _, p := range s.Problems {
+		fmt.Fprintf(w, "  not readable: %s\n", p)
+	}
+}
+
+func rowsText(n int64) string {
+	if n < 0 {
+		return "?"
+	}
+	return grouped(n)
+}

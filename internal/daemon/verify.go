@@ -1,0 +1,39 @@
+package daemon
+
+import (
+	"context"
+	"io"
+
+	"github.com/firehosed/firehosed/internal/inspect"
+)
+
+// verifyCommand is "verify".
+func verifyCommand(ctx context.Context, c *call) error {
+	u, f, err := c.one(ctx)
+	if err != nil {
+		return err
+	}
+	defer u.close(context.WithoutCancel(ctx))
+	if err := u.mine(ctx); err != nil {
+		return err
+	}
+	opts := inspect.Options{Memory: f.MemoryBudget / 4}
+	if c.Terminal && !c.json {
+		term := newTerminal(c.Stderr)
+		defer term.show("")
+		opts.Progress = func(units int64) { term.show(u.name + ": " + grouped(units) + " units judged") }
+	}
+	report, err := inspect.Verify(ctx, inspect.Deps{
+		Pipeline: u.name, Source: u.src, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
+	}, opts)
+	if err != nil {
+		return err
+	}
+	if err := c.result(report, func(w io.Writer) { _, _ = report.WriteTo(w) }); err != nil {
+		return err
+	}
+	if code := report.ExitCode(); code != ExitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}

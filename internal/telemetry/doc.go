@@ -1,0 +1,11 @@
+// Package telemetry turns what pipelines report into Prometheus metrics and log
+// lines.
+//
+// What moves has a counter, what waits has a gauge, and a name ends in its unit.
+// The law of conservation is among them: per pipeline,
+//
+//	units in = rows laid out + dead letters + units dropped by a named rule
+//
+// and firehosed_unaccounted_units is the difference. Anything but 0 that lasts is
+// a defect of firehosed: the alarm to have before all others.
+package telemetry

@@ -1,0 +1,169 @@
+package telemetry
+
+import (
+	"net/http"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// Metrics is every metric of a process. Safe for concurrent use.
+type Metrics struct {
+	reg *prometheus.Registry
+
+	unitsIn, bytesIn, rows, deadLetters, dropped *prometheus.CounterVec
+	commits, committedRows, conflicts            *prometheus.CounterVec
+	failedCommits, rescued, files, smallFiles    *prometheus.CounterVec
+	fileBytes                                    *prometheus.CounterVec
+	commitSeconds                                *prometheus.HistogramVec
+
+	mu struct {
+		sync.Mutex
+		watched map[string]*Watched
+		used    func() (total, used int64)
+	}
+}
+
+// New returns the metrics of a process of that version.
+func New(version string) *Metrics {
+	m := &Metrics{reg: prometheus.NewRegistry()}
+	m.mu.watched = map[string]*Watched{}
+	m.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append([]string{"pipeline"}, labels...))
+		m.reg.MustRegister(c)
+		return c
+	}
+	m.unitsIn = counter("firehosed_units_in_total", "Units judged: records, or the values of a record that holds several.")
+	m.bytesIn = counter("firehosed_in_bytes_total", "Bytes of the values of records that were read, without repetitions.")
+	m.rows = counter("firehosed_rows_total", "Rows that units became, by table.", "table")
+	m.deadLetters = counter("firehosed_dead_letters_total", "Units that went to the dead-letter table, by code.", "code")
+	m.dropped = counter("firehosed_dropped_total", "Units left out, by the name of the rule.", "rule")
+	m.commits = counter("firehosed_commits_total", "Commits that made rows visible.", "table")
+	m.committedRows = counter("firehosed_committed_rows_total", "Rows that became visible.", "table")
+	m.conflicts = counter("firehosed_commit_conflicts_total", "Commits that another writer was faster than, and that were tried again or let go.", "table")
+	m.failedCommits = counter("firehosed_commit_failures_total", "Attempts to commit that ended without a known success.", "table")
+	m.rescued = counter("firehosed_rescued_values_total", "Values that fit no column and were kept in _fh_rescued.", "table")
+	m.files = counter("firehosed_files_total", "Data files written.", "table")
+	m.fileBytes = counter("firehosed_files_bytes_total", "Bytes of data files written.", "table")
+	m.smallFiles = counter("firehosed_small_files_total", "Data files below half the target size, by why they were cut.", "table", "reason")
+	m.commitSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "firehosed_commit_duration_seconds", Help: "How long commits took.",
+		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
+	}, []string{"pipeline", "table"})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "firehosed_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
+	info.Set(1)
+	m.reg.MustRegister(m.commitSeconds, info, state{m})
+	return m
+}
+
+// Handler serves the metrics as text.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4, Timeout: 10 * time.Second})
+}
+
+// Gather returns the metrics, for tests.
+func (m *Metrics) Gather() prometheus.Gatherer { return m.reg }
+
+// Budget tells where the memory budget of the process stands.
+func (m *Metrics) Budget(f func() (total, used int64)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.used = f
+}
+
+// Lag is how far one partition is behind its source.
+type Lag struct {
+	Partition pipeline.Partition
+	Records   int64
+}
+
+// Watched is one pipeline: what it has done, and how to ask what it does.
+type Watched struct {
+	name   string
+	m      *Metrics
+	totals totals
+
+	mu struct {
+		sync.Mutex
+		status func() pipeline.Status
+		lag    func() []Lag
+	}
+}
+
+type totals struct{ units, bytes, rows, deadLetters, dropped, committed, commits atomic.Int64 }
+
+// Totals is what a pipeline has done since the process began.
+type Totals struct {
+	Units       int64 `json:"units"`
+	Bytes       int64 `json:"bytes"`
+	Rows        int64 `json:"rows"` // laid out, not all committed yet
+	DeadLetters int64 `json:"dead_letters"`
+	Dropped     int64 `json:"dropped"`
+	Committed   int64 `json:"committed_rows"` // dead letters among them
+	Commits     int64 `json:"commits"`
+}
+
+// Pipeline begins to measure a pipeline.
+func (m *Metrics) Pipeline(name string) *Watched {
+	w := &Watched{name: name, m: m}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.mu.watched[name] = w
+	return w
+}
+
+// Watch tells how to ask the pipeline what it does. lag may be nil. Neither may
+// wait.
+func (w *Watched) Watch(status func() pipeline.Status, lag func() []Lag) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mu.status, w.mu.lag = status, lag
+}
+
+// Totals returns what the pipeline has done.
+func (w *Watched) Totals() Totals {
+	t := &w.totals
+	return Totals{t.units.Load(), t.bytes.Load(), t.rows.Load(), t.deadLetters.Load(), t.dropped.Load(), t.committed.Load(), t.commits.Load()}
+}
+
+// Observer returns the hooks for the pipeline.
+func (w *Watched) Observer() *pipeline.Observer {
+	m, name, t := w.m, w.name, &w.totals
+	unitsIn, bytesIn := m.unitsIn.WithLabelValues(name), m.bytesIn.WithLabelValues(name)
+	return &pipeline.Observer{
+		Judged: func(_ pipeline.Partition, units int, bytes int64) {
+			t.units.Add(int64(units))
+			t.bytes.Add(bytes)
+			unitsIn.Add(float64(units))
+			bytesIn.Add(float64(bytes))
+		},
+		Rows: func(table string, rows int) {
+			t.rows.Add(int64(rows))
+			m.rows.WithLabelValues(name, table).Add(float64(rows))
+		},
+		Rejected: func(code string, n int) {
+			t.deadLetters.Add(int64(n))
+			m.deadLetters.WithLabelValues(name, code).Add(float64(n))
+		},
+		Dropped: func(rule string, n int) {
+			t.dropped.Add(int64(n))
+			m.dropped.WithLabelValues(name, rule).Add(float64(n))
+		},
+		Committed: func(table string, rows int64, took time.Duration) {
+			t.committed.Add(rows)
+			t.commits.Add(1)
+			m.commits.WithLabelValues(name, table).Inc()
+			m.committedRows.WithLabelValues(name, table).Add(float64(rows))
+			m.commitSeconds.WithLabelValues(name, table).Observe(took.Seconds())
+		},
+	}
+}

@@ -1,0 +1,124 @@
+package telemetry
+
+import (
+	"bytes"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+func scrape(t *testing.T, m *Metrics) string {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	m.Handler().ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	if rec.Code != 200 {
+		t.Fatalf("scrape: %d %s", rec.Code, rec.Body)
+	}
+	return rec.Body.String()
+}
+
+func TestConservation(t *testing.T) {
+	m := New("v1")
+	w := m.Pipeline("shop")
+	o := w.Observer()
+	o.Judged(pipeline.Partition{}, 10, 1000)
+	o.Rows("orders", 6)
+	o.Rejected("syntax", 3)
+	if got := scrape(t, m); !strings.Contains(got, `firehosed_unaccounted_units{pipeline="shop"} 1`) {
+		t.Error("a unit is missing, and no alarm")
+	}
+	o.Dropped("tombstone", 1)
+	o.Committed("orders", 6, 250*time.Millisecond)
+	got := scrape(t, m)
+	for _, want := range []string{
+		`firehosed_unaccounted_units{pipeline="shop"} 0`,
+		`firehosed_units_in_total{pipeline="shop"} 10`,
+		`firehosed_in_bytes_total{pipeline="shop"} 1000`,
+		`firehosed_rows_total{pipeline="shop",table="orders"} 6`,
+		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 3`,
+		`firehosed_dropped_total{pipeline="shop",rule="tombstone"} 1`,
+		`firehosed_committed_rows_total{pipeline="shop",table="orders"} 6`,
+		`firehosed_commit_duration_seconds_bucket{pipeline="shop",table="orders",le="0.25"} 1`,
+		`firehosed_build_info{go=`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if want := (Totals{Units: 10, Bytes: 1000, Rows: 6, DeadLetters: 3, Dropped: 1, Committed: 6, Commits: 1}); w.Totals() != want {
+		t.Errorf("totals %+v", w.Totals())
+	}
+}
+
+func TestState(t *testing.T) {
+	m := New("v1")
+	w := m.Pipeline("shop")
+	st := pipeline.Status{
+		Stamp: pipeline.Stamp{Rev: 3}, Held: 77, Paused: true,
+		Lanes: []pipeline.LaneStatus{
+			{At: "5", Low: "3", HeldBy: "orders"},
+			{At: "5", Low: "5", HeldBy: "orders"},
+			{Halt: &pipeline.Halt{Class: pipeline.HaltTruncated}},
+		},
+		Tables: []pipeline.TableStatus{
+			{Name: "orders", Held: 64, Pending: 8, DownFor: 90 * time.Second, Lagging: 2, Halt: &pipeline.Halt{Class: pipeline.HaltRewound}},
+			{Name: "clicks", LastCommit: time.Unix(1700000000, 0)},
+		},
+	}
+	w.Watch(func() pipeline.Status { return st }, func() []Lag {
+		return []Lag{{pipeline.Partition{Stream: "c", ID: "4"}, 12}}
+	})
+	m.Budget(func() (int64, int64) { return 1000, 77 })
+	got := scrape(t, m)
+	for _, want := range []string{
+		`firehosed_budget_bytes 1000`,
+		`firehosed_budget_used_bytes 77`,
+		`firehosed_paused{pipeline="shop"} 1`,
+		`firehosed_partitions{pipeline="shop"} 3`,
+		`firehosed_revision{pipeline="shop"} 3`,
+		`firehosed_halted_partitions{pipeline="shop"} 1`,
+		`firehosed_table_halted{class="REWOUND",pipeline="shop",table="orders"} 1`,
+		`firehosed_table_halted{class="",pipeline="shop",table="clicks"} 0`,
+		`firehosed_held_by_table{pipeline="shop",table="orders"} 1`,
+		`firehosed_held_seconds{pipeline="shop",table="orders"} 90`,
+		`firehosed_buffer_bytes{pipeline="shop",table="orders"} 64`,
+		`firehosed_lag_records{partition="4",pipeline="shop",stream="c"} 12`,
+		`firehosed_last_commit_timestamp_seconds{pipeline="shop",table="clicks"} 1.7e+09`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	st.Tables = st.Tables[:1]
+	if got := scrape(t, m); strings.Contains(got, `table="clicks"`) {
+		t.Error("a table that is gone left a gauge behind")
+	}
+}
+
+func TestLogger(t *testing.T) {
+	var b bytes.Buffer
+	f := func(c LogConfig, terminal bool, want string) {
+		t.Helper()
+		b.Reset()
+		log, err := NewLogger(&b, c, terminal)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Debug("hidden")
+		log.Info("shown", "err", errors.New("why\nnot"))
+		if got := b.String(); !strings.Contains(got, want) || strings.Contains(got, "hidden") || strings.Count(got, "\n") != 1 {
+			t.Errorf("%+v: %q, want %q", c, got, want)
+		}
+	}
+	f(DefaultLogConfig(), true, `level=INFO msg=shown err="why\nnot"`)
+	f(DefaultLogConfig(), false, `"level":"INFO","msg":"shown","err":"why\nnot"}`)
+	f(LogConfig{Level: "info", Format: "json"}, true, `"msg":"shown"`)
+	f(LogConfig{Level: "info", Format: "text"}, false, `msg=shown`)
+	if err := (LogConfig{Level: "loud", Format: "xml"}).Validate(); err == nil || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("two problems: %v", err)
+	}
+}
