@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+type options struct {
+	sets, freshness, brokers, binary, codec string
+	mb, rate                                int
+	interval                                time.Duration
+	seed                                    uint64
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.sets, "sets", "A,B,C", "data `SETS` to measure throughput on; empty: none")
+	flag.IntVar(&o.mb, "mb", 500, "`MB` of JSON in each backlog")
+	flag.DurationVar(&o.interval, "interval", 2*time.Second, "commit interval while throughput is measured")
+	flag.StringVar(&o.codec, "codec", "zstd", "compression of data files")
+	flag.StringVar(&o.freshness, "freshness", "", "commit `INTERVALS` to measure freshness at, for example 1s,60s; empty: none")
+	flag.IntVar(&o.rate, "rate", 2000, "records a second while freshness is measured")
+	flag.StringVar(&o.brokers, "brokers", "", "`ADDRESSES` of a real broker; empty: one in this process")
+	flag.StringVar(&o.binary, "binary", "", "firehosed to measure; empty: built from this tree")
+	flag.Uint64Var(&o.seed, "seed", 1, "of the data")
+	flag.Parse()
+	if err := run(context.Background(), o); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	if o.binary == "" {
+		dir, err := os.MkdirTemp("", "firehosed-bench-bin-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		o.binary = filepath.Join(dir, "firehosed")
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", o.binary, "./cmd/firehosed")
+		cmd.Dir = ".."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("build firehosed: %w\n%s", err, out)
+		}
+	}
+	if o.sets != "" {
+		fmt.Printf("%-4s %9s %9s %9s | %s\n", "set", "records", "MB", "seconds", "per CPU second of the worker: MB, records; after 30 %: MB, records | peak MB")
+		for name := range strings.SplitSeq(o.sets, ",") {
+			if err := throughput(ctx, o, name); err != nil {
+				return fmt.Errorf("set %s: %w", name, err)
+			}
+		}
+	}
+	if o.freshness == "" {
+		return nil
+	}
+	fmt.Printf("\nfreshness: from appended to acknowledged, when the snapshot is visible; %d records a second of set B\n", o.rate)
+	for text := range strings.SplitSeq(o.freshness, ",") {
+		interval, err := time.ParseDuration(text)
+		if err != nil {
+			return fmt.Errorf("-freshness: %w", err)
+		}
+		if err := fresh(ctx, o, interval); err != nil {
+			return fmt.Errorf("freshness at %v: %w", interval, err)
+		}
+	}
+	return nil
+}
+
+// throughput drains a backlog and prints a line.
+func throughput(ctx context.Context, o options, name string) error {
+	s, err := newSet(name, o.seed)
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(ctx, o.brokers, "bench")
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	records, size, err := w.fill(ctx, s, o.mb)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	p, err := w.start(o.binary, o.interval, o.codec)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	var warmCPU time.Duration
+	var warm, sum int64
+	for sum < records {
+		time.Sleep(20 * time.Millisecond)
+		if err := p.alive(); err != nil {
+			return err
+		}
+		if sum, _ = w.acked(ctx); warm == 0 && sum*10 >= records*3 && sum < records {
+			warm = sum
+			warmCPU, _ = p.cpu()
+		}
+	}
+	cpu, peak := p.cpu()
+	mean := float64(size) / float64(records) / (1 << 20)
+	rate := func(n int64, d time.Duration) string {
+		return fmt.Sprintf("%6.1f %9.0f", float64(n)*mean/d.Seconds(), float64(n)/d.Seconds())
+	}
+	after := "     -         -"
+	if warm > 0 {
+		after = rate(records-warm, cpu-warmCPU)
+	}
+	fmt.Printf("%-4s %9d %9d %9.1f | %s; %s | %d\n", name, records, size>>20, time.Since(began).Seconds(), rate(records, cpu), after, peak>>20)
+	return nil
+}
+
+// fresh appends at a steady rate for some intervals and prints how long records took to become visible.
+func fresh(ctx context.Context, o options, interval time.Duration) error {
+	s, err := newSet("B", o.seed)
+	if err != nil {
+		return err
+	}
+	w, err := newWorld(ctx, o.brokers, "fresh")
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	p, err := w.start(o.binary, interval, o.codec)
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	took := max(30*time.Second, 3*interval)
+	var sent [partitions][]time.Time // by offset: when it was appended
+	var seen [partitions]int64
+	var ages []time.Duration
+	const tick = 20 * time.Millisecond
+	began, i := time.Now(), 0
+	for now := range tickUntil(took+2*interval+10*time.Second, tick) {
+		if err := p.alive(); err != nil {
+			return err
+		}
+		if now.Sub(began) < took {
+			var rs []*kgo.Record
+			for range int(float64(o.rate) * tick.Seconds()) {
+				rs = append(rs, &kgo.Record{Partition: int32(i % partitions), Value: s(nil, i)})
+				i++
+			}
+			if err := w.client.ProduceSync(ctx, rs...).FirstErr(); err != nil {
+				return err
+			}
+			at := time.Now()
+			for _, r := range rs {
+				sent[r.Partition] = append(sent[r.Partition], at)
+			}
+		}
+		_, each := w.acked(ctx)
+		at := time.Now()
+		for part, upto := range each {
+			for ; seen[part] < upto; seen[part]++ {
+				ages = append(ages, at.Sub(sent[part][seen[part]]))
+			}
+		}
+		if len(ages) == i && now.Sub(began) >= took {
+			break
+		}
+	}
+	if len(ages) < i {
+		return errors.New("the worker fell behind: lower -rate")
+	}
+	slices.Sort(ages)
+	at := func(q float64) time.Duration {
+		return ages[int(math.Ceil(q*float64(len(ages))))-1].Round(time.Millisecond)
+	}
+	fmt.Printf("  commit interval %v: p50 %v, p99 %v, longest %v\n", interval, at(.5), at(.99), at(1))
+	return nil
+}
+
+// tickUntil yields the time once a tick, as long as d.
+func tickUntil(d, tick time.Duration) func(func(time.Time) bool) {
+	return func(yield func(time.Time) bool) {
+		t := time.NewTicker(tick)
+		defer t.Stop()
+		for end := time.Now().Add(d); time.Now().Before(end); {
+			if !yield(<-t.C) {
+				return
+			}
+		}
+	}
+}

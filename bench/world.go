@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const partitions = 6
+
+// world is a broker, a topic and a folder for one measurement.
+type world struct {
+	dir, name, brokers string
+	cluster            *kfake.Cluster
+	client             *kgo.Client
+	admin              *kadm.Client
+}
+
+func newWorld(ctx context.Context, brokers, name string) (w *world, err error) {
+	w = &world{name: fmt.Sprintf("%s_%d", name, time.Now().UnixNano()), brokers: brokers}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	if w.dir, err = os.MkdirTemp("", "firehosed-bench-"); err != nil {
+		return w, err
+	}
+	if brokers == "" {
+		if w.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(0)); err != nil {
+			return w, err
+		}
+		w.brokers = w.cluster.ListenAddrs()[0]
+	}
+	w.client, err = kgo.NewClient(kgo.SeedBrokers(strings.Split(w.brokers, ",")...), kgo.DefaultProduceTopic(w.name),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		kgo.ProducerLinger(5*time.Millisecond), kgo.MaxBufferedRecords(50_000))
+	if err != nil {
+		return w, err
+	}
+	w.admin = kadm.NewClient(w.client)
+	_, err = w.admin.CreateTopic(ctx, partitions, 1, nil, w.name)
+	return w, err
+}
+
+func (w *world) close() {
+	if w.client != nil {
+		if w.cluster == nil {
+			_, _ = w.admin.DeleteTopics(context.Background(), w.name)
+		}
+		w.client.Close()
+	}
+	if w.cluster != nil {
+		w.cluster.Close()
+	}
+	_ = os.RemoveAll(w.dir)
+}
+
+// fill appends records until there are mb megabytes of them.
+func (w *world) fill(ctx context.Context, s set, mb int) (records, size int64, err error) {
+	errs := make(chan error, 1)
+	for size < int64(mb)<<20 {
+		v := s(nil, int(records))
+		w.client.Produce(ctx, &kgo.Record{Partition: int32(records % partitions), Value: v}, func(_ *kgo.Record, err error) {
+			if err != nil {
+				select {
+				case errs <- err:
+				default:
+				}
+			}
+		})
+		size += int64(len(v))
+		records++
+	}
+	if err := w.client.Flush(ctx); err != nil {
+		return 0, 0, err
+	}
+	select {
+	case err := <-errs:
+		return 0, 0, fmt.Errorf("append: %w", err)
+	default:
+		return records, size, nil
+	}
+}
+
+// acked returns the sum and each of the group's offsets: below them every record is visible.
+func (w *world) acked(ctx context.Context) (sum int64, each [partitions]int64) {
+	got, err := w.admin.FetchOffsets(ctx, w.name)
+	if err != nil {
+		return 0, each
+	}
+	got.Each(func(o kadm.OffsetResponse) {
+		each[o.Partition] = max(o.At, 0)
+		sum += max(o.At, 0)
+	})
+	return sum, each
+}
+
+// worker is the process that is measured.
+type worker struct {
+	cmd  *exec.Cmd
+	log  bytes.Buffer
+	done chan error
+}
+
+func (w *world) start(binary string, interval time.Duration, codec string) (*worker, error) {
+	config := filepath.Join(w.dir, "firehosed.yaml")
+	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
+pipelines:
+  %[1]s:
+    source: {kafka: {brokers: [%[2]q], topics: [%[1]s], start: earliest}}
+    sink: {iceberg: {warehouse: %[3]q, commit_interval: %[4]s, codec: %[5]s}}
+`, w.name, w.brokers, w.dir+"/warehouse", interval, codec)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	p := &worker{cmd: exec.Command(binary, "run", "-c", config), done: make(chan error, 1)}
+	p.cmd.Stderr = &p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() { p.done <- p.cmd.Wait() }()
+	return p, nil
+}
+
+// stop asks the worker to finish, and kills it after a while.
+func (p *worker) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(30 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+func (p *worker) alive() error {
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return errors.Join(fmt.Errorf("the worker is gone: %s", p.log.String()), err)
+	default:
+		return nil
+	}
+}
+
+// cpu returns the worker's CPU time so far, and its peak memory in bytes. Linux only.
+func (p *worker) cpu() (time.Duration, int64) {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) < 13 {
+		return 0, 0
+	}
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	var peak int64
+	for line := range strings.Lines(string(status)) {
+		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &peak)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond, peak << 10
+}
