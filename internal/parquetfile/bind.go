@@ -1,0 +1,128 @@
+package parquetfile
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// binding says where the Arrow column of a field is among its siblings.
+type binding struct {
+	col  int // -1: left out
+	kids []binding
+}
+
+// bind matches Arrow fields to fields of the file by field id.
+func bind(fields []*field, cols []arrow.Field, parent string) ([]binding, error) {
+	byID := make(map[int]int, len(cols))
+	for i, c := range cols {
+		id, err := fieldID(c)
+		if err != nil {
+			return nil, fmt.Errorf("record column %s%s: %w", parent, c.Name, err)
+		}
+		if _, dup := byID[id]; dup {
+			return nil, fmt.Errorf("record column %s%s: field id %d comes twice", parent, c.Name, id)
+		}
+		byID[id] = i
+	}
+	out := make([]binding, len(fields))
+	for i, f := range fields {
+		col, ok := byID[f.id]
+		if !ok {
+			out[i].col = -1
+			continue
+		}
+		delete(byID, f.id)
+		b, err := bindField(f, cols[col].Type)
+		if err != nil {
+			return nil, err
+		}
+		b.col = col
+		out[i] = b
+	}
+	for id, i := range byID {
+		return nil, fmt.Errorf("record column %s%s: the file's schema has no field id %d", parent, cols[i].Name, id)
+	}
+	return out, nil
+}
+
+func fieldID(c arrow.Field) (int, error) {
+	v, ok := c.Metadata.GetValue(schema.FieldIDKey)
+	if !ok {
+		return 0, fmt.Errorf("no field id in its metadata (%s)", schema.FieldIDKey)
+	}
+	id, err := strconv.Atoi(v)
+	if err != nil {
+		return 0, fmt.Errorf("field id %q is not a number", v)
+	}
+	return id, nil
+}
+
+// bindField checks that columns of type t can be written as f. What lists and maps
+// hold is matched by place; if it has an id, that must be right.
+func bindField(f *field, t arrow.DataType) (binding, error) {
+	bad := fmt.Errorf("column %s: records have %s, the table has %s", f.path, t, f.typ)
+	switch f.typ.Kind {
+	case schema.Struct:
+		st, ok := t.(*arrow.StructType)
+		if !ok {
+			return binding{}, bad
+		}
+		kids, err := bind(f.kids, st.Fields(), f.path+".")
+		return binding{kids: kids}, err
+	case schema.List:
+		lt, ok := t.(*arrow.ListType)
+		if !ok {
+			return binding{}, bad
+		}
+		kids, err := bindInner(f, lt.ElemField())
+		return binding{kids: kids}, err
+	case schema.Map:
+		mt, ok := t.(*arrow.MapType)
+		if !ok {
+			return binding{}, bad
+		}
+		kids, err := bindInner(f, mt.KeyField(), mt.ItemField())
+		return binding{kids: kids}, err
+	}
+	if !fits(f.typ, t) {
+		return binding{}, bad
+	}
+	return binding{}, nil
+}
+
+func bindInner(f *field, cols ...arrow.Field) ([]binding, error) {
+	out := make([]binding, len(cols))
+	for i, c := range cols {
+		if id, err := fieldID(c); err == nil && id != f.kids[i].id {
+			return nil, fmt.Errorf("column %s: records have field id %d, the table has %d", f.kids[i].path, id, f.kids[i].id)
+		}
+		b, err := bindField(f.kids[i], c.Type)
+		if err != nil {
+			return nil, err
+		}
+		b.col = i
+		out[i] = b
+	}
+	return out, nil
+}
+
+// fits says whether an Arrow type lays values out as [schema.Type.Arrow] does, or as
+// a dictionary of that.
+func fits(t *schema.Type, have arrow.DataType) bool {
+	want := t.Arrow()
+	switch h := have.(type) {
+	case *arrow.DictionaryType:
+		return (t.Kind == schema.String || t.Kind == schema.Binary) && h.IndexType.ID() == arrow.INT32 && h.ValueType.ID() == want.ID()
+	case *arrow.TimestampType: // a zone does not change the values
+		w, ok := want.(*arrow.TimestampType)
+		return ok && w.Unit == h.Unit
+	case *arrow.Decimal128Type:
+		w, ok := want.(*arrow.Decimal128Type)
+		return ok && w.Scale == h.Scale
+	}
+	return arrow.TypeEqual(want, have)
+}

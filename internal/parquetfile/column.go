@@ -1,0 +1,351 @@
+package parquetfile
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// physical is how Parquet stores a type.
+type physical uint8
+
+const (
+	physBool physical = iota
+	physInt32
+	physInt64
+	physFloat
+	physDouble
+	physFixed
+	physBytes
+)
+
+// physicalOf returns how values of a leaf type are stored, and their width in
+// column.fixed (0: in column.refs).
+func physicalOf(t *schema.Type) (physical, int) {
+	switch t.Kind {
+	case schema.Bool:
+		return physBool, 1
+	case schema.Int, schema.Date:
+		return physInt32, 4
+	case schema.Float:
+		return physFloat, 4
+	case schema.Double:
+		return physDouble, 8
+	case schema.String, schema.Binary:
+		return physBytes, 0
+	case schema.UUID:
+		return physFixed, 16
+	case schema.Fixed:
+		return physFixed, t.Length
+	case schema.Decimal:
+		return decimalPhysical(t.Precision)
+	default:
+		return physInt64, 8
+	}
+}
+
+func decimalPhysical(precision int) (physical, int) {
+	switch {
+	case precision <= 9:
+		return physInt32, 4
+	case precision <= 18:
+		return physInt64, 8
+	default:
+		return physFixed, decimalWidth(precision)
+	}
+}
+
+// decimalWidth is the least number of bytes for decimals of a precision, as the
+// specification asks for.
+func decimalWidth(precision int) int {
+	limit := decimal128.FromI64(1)
+	for range precision {
+		limit = limit.Mul(decimal128.FromI64(10))
+	}
+	w := 1
+	for bound := decimal128.FromI64(1 << 7); w < 16 && bound.Less(limit); w++ {
+		bound = bound.Mul(decimal128.FromI64(1 << 8))
+	}
+	return w
+}
+
+// ref is a value in column.arena.
+type ref struct{ off, n uint32 }
+
+// column is a leaf column of the row group being filled: its levels, and its values
+// that are there, in order.
+type column struct {
+	f        *field
+	phys     physical
+	width    int    // of a value in fixed
+	fixed    []byte // values of fixed width: as Arrow has them, bools as a byte, long decimals as in Parquet
+	refs     []ref  // strings and binaries: where they are in the arena
+	arena    []byte
+	def, rep levels
+	values   int // in fixed or refs
+	longest  int // of the strings and binaries
+
+	// known are values of dictionary arrays that the arena has.
+	known map[string]ref
+	remap []ref
+
+	stats stats
+}
+
+func newColumn(f *field) *column {
+	c := &column{f: f}
+	c.phys, c.width = physicalOf(f.typ)
+	c.stats.init(f)
+	return c
+}
+
+// maxKnown bounds column.known.
+const maxKnown = 1 << 10
+
+// maxArena keeps offsets within 32 bits.
+const maxArena = 1<<32 - 1
+
+func (c *column) reset() {
+	c.fixed, c.refs, c.arena, c.values, c.longest = c.fixed[:0], c.refs[:0], c.arena[:0], 0, 0
+	c.def.reset()
+	c.rep.reset()
+	clear(c.known)
+}
+
+// used returns the bytes that the values and levels take, held what is allocated.
+func (c *column) used() int64 {
+	return int64(len(c.fixed) + 8*len(c.refs) + len(c.arena) + c.def.used() + c.rep.used())
+}
+
+func (c *column) held() int64 {
+	return int64(cap(c.fixed) + 8*cap(c.refs) + cap(c.arena) + 8*cap(c.remap) + c.def.held() + c.rep.held())
+}
+
+// appendAll appends n values of arr from index first on. None of them is null.
+func (c *column) appendAll(arr arrow.Array, first, n int) error {
+	if n == 0 {
+		return nil
+	}
+	c.values += n
+	switch c.phys {
+	case physBytes:
+		return c.appendBytes(arr, first, n, nil)
+	case physBool:
+		c.appendBools(arr.(*array.Boolean), first, n, nil)
+	default:
+		if c.f.typ.Kind == schema.Decimal {
+			return c.appendDecimals(arr.(*array.Decimal128), first, n, nil)
+		}
+		raw := fixedValues(arr, c.width)
+		c.fixed = append(c.fixed, raw[first*c.width:(first+n)*c.width]...)
+	}
+	c.stats.fixed(c.fixed[len(c.fixed)-n*c.width:], c.width)
+	return nil
+}
+
+// appendSome appends the values of arr at the indexes sel.
+func (c *column) appendSome(arr arrow.Array, sel []int32) error {
+	n := len(sel)
+	if n == 0 {
+		return nil
+	}
+	c.values += n
+	switch c.phys {
+	case physBytes:
+		return c.appendBytes(arr, 0, n, sel)
+	case physBool:
+		c.appendBools(arr.(*array.Boolean), 0, n, sel)
+	default:
+		if c.f.typ.Kind == schema.Decimal {
+			return c.appendDecimals(arr.(*array.Decimal128), 0, n, sel)
+		}
+		c.fixed = gather(c.fixed, fixedValues(arr, c.width), c.width, sel)
+	}
+	c.stats.fixed(c.fixed[len(c.fixed)-n*c.width:], c.width)
+	return nil
+}
+
+// fixedValues returns the values of arr from its first on.
+func fixedValues(arr arrow.Array, width int) []byte {
+	d := arr.Data()
+	return d.Buffers()[1].Bytes()[d.Offset()*width:]
+}
+
+func gather(dst, src []byte, width int, sel []int32) []byte {
+	at := len(dst)
+	dst = grow(dst, len(sel)*width)
+	out := dst[at:]
+	switch width {
+	case 8:
+		for k, i := range sel {
+			binary.LittleEndian.PutUint64(out[8*k:], binary.LittleEndian.Uint64(src[8*int(i):]))
+		}
+	case 4:
+		for k, i := range sel {
+			binary.LittleEndian.PutUint32(out[4*k:], binary.LittleEndian.Uint32(src[4*int(i):]))
+		}
+	default:
+		for k, i := range sel {
+			copy(out[width*k:width*(k+1)], src[width*int(i):])
+		}
+	}
+	return dst
+}
+
+// grow extends b by n bytes of any content.
+func grow(b []byte, n int) []byte {
+	if cap(b)-len(b) < n {
+		b = append(make([]byte, 0, max(2*cap(b), len(b)+n)), b...)
+	}
+	return b[:len(b)+n]
+}
+
+// at returns the k-th index to append.
+func at(first, k int, sel []int32) int {
+	if sel != nil {
+		return int(sel[k])
+	}
+	return first + k
+}
+
+func (c *column) appendBools(arr *array.Boolean, first, n int, sel []int32) {
+	for k := range n {
+		v := byte(0)
+		if arr.Value(at(first, k, sel)) {
+			v = 1
+		}
+		c.fixed = append(c.fixed, v)
+	}
+}
+
+func (c *column) appendDecimals(arr *array.Decimal128, first, n int, sel []int32) error {
+	var b [16]byte
+	for k := range n {
+		v := arr.Value(at(first, k, sel))
+		if !v.FitsInPrecision(int32(c.f.typ.Precision)) {
+			return fmt.Errorf("column %s: %s does not fit %s", c.f.path, v.ToString(int32(c.f.typ.Scale)), c.f.typ)
+		}
+		switch c.phys {
+		case physInt32:
+			c.fixed = binary.LittleEndian.AppendUint32(c.fixed, uint32(v.LowBits()))
+		case physInt64:
+			c.fixed = binary.LittleEndian.AppendUint64(c.fixed, v.LowBits())
+		default:
+			bigEndian(&b, v)
+			c.fixed = append(c.fixed, b[16-c.width:]...)
+		}
+		c.stats.decimal(v)
+	}
+	return nil
+}
+
+func bigEndian(b *[16]byte, v decimal128.Num) {
+	binary.BigEndian.PutUint64(b[:8], uint64(v.HighBits()))
+	binary.BigEndian.PutUint64(b[8:], v.LowBits())
+}
+
+// appendBytes appends strings and binaries, dictionary encoded ones included.
+func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
+	if d, ok := arr.(*array.Dictionary); ok {
+		return c.appendDictionary(d, first, n, sel)
+	}
+	offs, data := varValues(arr)
+	lo, hi := at(first, 0, sel), at(first, n-1, sel)
+	if total := int(offs[hi+1]) - int(offs[lo]); len(c.arena)+total > maxArena {
+		return fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
+	}
+	if sel == nil { // in one piece
+		base := uint32(len(c.arena)) - uint32(offs[first])
+		c.arena = append(c.arena, data[offs[first]:offs[first+n]]...)
+		for i := first; i < first+n; i++ {
+			r := ref{uint32(offs[i]) + base, uint32(offs[i+1] - offs[i])}
+			c.refs = append(c.refs, r)
+			c.longest = max(c.longest, int(r.n))
+		}
+	} else {
+		for _, i := range sel {
+			v := data[offs[i]:offs[i+1]]
+			c.refs = append(c.refs, ref{uint32(len(c.arena)), uint32(len(v))})
+			c.arena = append(c.arena, v...)
+			c.longest = max(c.longest, len(v))
+		}
+	}
+	if c.stats.order == orderBytes {
+		for _, r := range c.refs[len(c.refs)-n:] {
+			c.stats.bytes(c.arena[r.off : r.off+r.n])
+		}
+	}
+	return nil
+}
+
+// varValues returns the offsets of arr's values from its first on, and their bytes.
+func varValues(arr arrow.Array) ([]int32, []byte) {
+	d := arr.Data()
+	offs := arrow.Int32Traits.CastFromBytes(d.Buffers()[1].Bytes())[d.Offset() : d.Offset()+d.Len()+1]
+	if b := d.Buffers()[2]; b != nil {
+		return offs, b.Bytes()
+	}
+	return offs, nil
+}
+
+// appendDictionary stores each value of the dictionary that is used once.
+func (c *column) appendDictionary(arr *array.Dictionary, first, n int, sel []int32) error {
+	indexes := arr.Indices().(*array.Int32).Int32Values()
+	dict := arr.Dictionary()
+	offs, data := varValues(dict)
+	size := dict.Len()
+	if cap(c.remap) < size {
+		c.remap = make([]ref, size)
+	}
+	remap := c.remap[:size]
+	const unset = 1<<32 - 1
+	for i := range remap {
+		remap[i].n = unset
+	}
+	for k := range n {
+		id := indexes[at(first, k, sel)]
+		if int(id) >= size || id < 0 {
+			return fmt.Errorf("column %s: index %d of a dictionary of %d", c.f.path, id, size)
+		}
+		if remap[id].n == unset {
+			if dict.IsNull(int(id)) {
+				return fmt.Errorf("column %s: the dictionary holds a null", c.f.path)
+			}
+			r, err := c.intern(data[offs[id]:offs[id+1]])
+			if err != nil {
+				return err
+			}
+			remap[id] = r
+		}
+		c.refs = append(c.refs, remap[id])
+	}
+	return nil
+}
+
+// intern returns where v is in the arena, and counts it in the statistics.
+func (c *column) intern(v []byte) (ref, error) {
+	c.longest = max(c.longest, len(v))
+	if c.stats.order == orderBytes {
+		c.stats.bytes(v)
+	}
+	if r, ok := c.known[string(v)]; ok {
+		return r, nil
+	}
+	if len(c.arena)+len(v) > maxArena {
+		return ref{}, fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
+	}
+	r := ref{uint32(len(c.arena)), uint32(len(v))}
+	c.arena = append(c.arena, v...)
+	if len(c.known) < maxKnown {
+		if c.known == nil {
+			c.known = map[string]ref{}
+		}
+		c.known[string(v)] = r
+	}
+	return r, nil
+}

@@ -1,0 +1,272 @@
+package parquetfile
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow/decimal128"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// order is how the values of a column compare.
+type order uint8
+
+const (
+	orderNone    order = iota // no bounds
+	orderBytes                // strings, binaries, fixed
+	orderInt                  // all kinds of int32, int64 and bool
+	orderFloat                // float and double
+	orderDecimal              // by the unscaled value
+)
+
+// stats are the metrics of a column over the whole file.
+type stats struct {
+	order          order
+	kind           schema.Kind
+	levels, values int64 // kept by count
+	nans           int64
+	any            bool // there is a minimum and a maximum
+
+	minInt, maxInt     int64
+	minFloat, maxFloat float64
+	minDec, maxDec     decimal128.Num
+	minBytes, maxBytes []byte // the first keepBytes of them
+}
+
+// keepBytes is enough of a value to know its bound: [boundLength] code points and
+// whether there is more.
+const keepBytes = boundLength*utf8.UTFMax + 1
+
+func (s *stats) init(f *field) {
+	s.kind = f.typ.Kind
+	switch {
+	case s.kind == schema.Float || s.kind == schema.Double:
+		s.order = orderFloat // NaNs are counted even where bounds are not wanted
+	case !f.bounds:
+		s.order = orderNone
+	case s.kind == schema.Decimal:
+		s.order = orderDecimal
+	case s.kind == schema.String || s.kind == schema.Binary || s.kind == schema.Fixed:
+		s.order = orderBytes
+	default:
+		s.order = orderInt
+	}
+}
+
+func (s *stats) reset() {
+	*s = stats{order: s.order, kind: s.kind, minBytes: s.minBytes[:0], maxBytes: s.maxBytes[:0]}
+}
+
+// fixed takes in values of a fixed width, other than decimals.
+func (s *stats) fixed(b []byte, width int) {
+	switch s.order {
+	case orderBytes:
+		for ; len(b) > 0; b = b[width:] {
+			s.bytes(b[:width])
+		}
+	case orderInt:
+		s.ints(b, width)
+	case orderFloat:
+		s.floats(b, width)
+	}
+}
+
+func (s *stats) ints(b []byte, width int) {
+	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	if s.any {
+		lo, hi = s.minInt, s.maxInt
+	}
+	switch width {
+	case 8:
+		for ; len(b) >= 8; b = b[8:] {
+			v := int64(binary.LittleEndian.Uint64(b))
+			lo, hi = min(lo, v), max(hi, v)
+		}
+	case 4:
+		for ; len(b) >= 4; b = b[4:] {
+			v := int64(int32(binary.LittleEndian.Uint32(b)))
+			lo, hi = min(lo, v), max(hi, v)
+		}
+	default:
+		for _, v := range b {
+			lo, hi = min(lo, int64(v)), max(hi, int64(v))
+		}
+	}
+	s.minInt, s.maxInt, s.any = lo, hi, true
+}
+
+func (s *stats) floats(b []byte, width int) {
+	lo, hi := math.Inf(1), math.Inf(-1)
+	seen := 0
+	for ; len(b) > 0; b = b[width:] {
+		var v float64
+		if width == 8 {
+			v = math.Float64frombits(binary.LittleEndian.Uint64(b))
+		} else {
+			v = float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
+		}
+		if v != v {
+			s.nans++
+			continue
+		}
+		seen++
+		if v < lo {
+			lo = v
+		}
+		if v > hi {
+			hi = v
+		}
+	}
+	if seen == 0 {
+		return
+	}
+	if s.any {
+		lo, hi = min(lo, s.minFloat), max(hi, s.maxFloat)
+	}
+	s.minFloat, s.maxFloat, s.any = lo, hi, true
+}
+
+func (s *stats) decimal(v decimal128.Num) {
+	if s.order != orderDecimal {
+		return
+	}
+	if !s.any {
+		s.minDec, s.maxDec, s.any = v, v, true
+		return
+	}
+	if v.Less(s.minDec) {
+		s.minDec = v
+	}
+	if v.Greater(s.maxDec) {
+		s.maxDec = v
+	}
+}
+
+func (s *stats) bytes(v []byte) {
+	if len(v) > keepBytes {
+		v = v[:keepBytes] // order is kept: of two cut values the greater is not less
+	}
+	if !s.any {
+		s.minBytes, s.maxBytes, s.any = append(s.minBytes[:0], v...), append(s.maxBytes[:0], v...), true
+		return
+	}
+	if bytes.Compare(v, s.minBytes) < 0 {
+		s.minBytes = append(s.minBytes[:0], v...)
+	} else if bytes.Compare(v, s.maxBytes) > 0 {
+		s.maxBytes = append(s.maxBytes[:0], v...)
+	}
+}
+
+// bounds returns the least and the greatest value in Iceberg's single-value
+// serialization, cut where the table format allows it; nil where there is none.
+func (s *stats) bounds() (lower, upper []byte) {
+	if !s.any {
+		return nil, nil
+	}
+	switch s.order {
+	case orderInt:
+		return s.single(s.minInt), s.single(s.maxInt)
+	case orderFloat:
+		lo, hi := s.minFloat, s.maxFloat
+		if lo == 0 {
+			lo = math.Copysign(0, -1) // -0.0 is before 0.0, and either may be in the file
+		}
+		if hi == 0 {
+			hi = 0
+		}
+		if s.kind == schema.Float {
+			return binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(lo))),
+				binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(hi)))
+		}
+		return binary.LittleEndian.AppendUint64(nil, math.Float64bits(lo)),
+			binary.LittleEndian.AppendUint64(nil, math.Float64bits(hi))
+	case orderDecimal:
+		return shortest(s.minDec), shortest(s.maxDec)
+	case orderBytes:
+		if s.kind == schema.String {
+			return lowerText(s.minBytes), upperText(s.maxBytes)
+		}
+		return lowerBytes(s.minBytes), upperBytes(s.maxBytes)
+	}
+	return nil, nil
+}
+
+func (s *stats) single(v int64) []byte {
+	switch s.kind {
+	case schema.Bool:
+		return []byte{byte(v)}
+	case schema.Int, schema.Date:
+		return binary.LittleEndian.AppendUint32(nil, uint32(v))
+	default:
+		return binary.LittleEndian.AppendUint64(nil, uint64(v))
+	}
+}
+
+// shortest returns v in two's complement, big endian, in as few bytes as it takes.
+func shortest(v decimal128.Num) []byte {
+	var b [16]byte
+	bigEndian(&b, v)
+	i := 0
+	for i < 15 && (b[i] == 0 && b[i+1] < 0x80 || b[i] == 0xff && b[i+1] >= 0x80) {
+		i++
+	}
+	return bytes.Clone(b[i:])
+}
+
+// textEnd returns how many bytes the first [boundLength] code points of v take.
+func textEnd(v []byte) int {
+	end := 0
+	for range boundLength {
+		if end == len(v) {
+			break
+		}
+		_, n := utf8.DecodeRune(v[end:])
+		end += n
+	}
+	return end
+}
+
+// lowerText cuts v between code points. The result is never nil, even if empty.
+func lowerText(v []byte) []byte { return append([]byte{}, v[:textEnd(v)]...) }
+
+// upperText cuts v and raises the last code point that can be raised, or returns nil.
+func upperText(v []byte) []byte {
+	end := textEnd(v)
+	if end == len(v) {
+		return append([]byte{}, v...)
+	}
+	cut := v[:end]
+	if !utf8.Valid(cut) {
+		return nil
+	}
+	for len(cut) > 0 {
+		r, n := utf8.DecodeLastRune(cut)
+		cut = cut[:len(cut)-n]
+		if r++; r == 0xd800 {
+			r = 0xe000 // not a surrogate
+		}
+		if r <= utf8.MaxRune {
+			return utf8.AppendRune(append([]byte{}, cut...), r)
+		}
+	}
+	return nil
+}
+
+func lowerBytes(v []byte) []byte { return append([]byte{}, v[:min(len(v), boundLength)]...) }
+
+func upperBytes(v []byte) []byte {
+	if len(v) <= boundLength {
+		return append([]byte{}, v...)
+	}
+	for cut := v[:boundLength]; len(cut) > 0; cut = cut[:len(cut)-1] {
+		if last := cut[len(cut)-1]; last < 0xff {
+			out := append([]byte{}, cut...)
+			out[len(out)-1]++
+			return out
+		}
+	}
+	return nil
+}

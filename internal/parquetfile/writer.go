@@ -1,0 +1,189 @@
+package parquetfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// Writer writes one Parquet file. One goroutine uses it at a time.
+type Writer struct {
+	pool  *Pool
+	shelf *shelf
+	out   *countingWriter
+	set   *columnSet // goes back to the pool with Close and Abort
+	enc   *encoder   // nil until the first row group is full
+	rows  int64      // in all
+	open  int64      // rows of the row group being filled
+	held  int64
+	raw   int64 // bytes of values that went into row groups already written
+	err   error // ends the file: set by a failed Write or Close
+}
+
+// Metrics are what Iceberg's manifest records about a data file. Maps are by field
+// id and hold leaf columns only. Columns beyond [Options.MetricColumns] are in none
+// of them, those in lists and maps have counts but no bounds.
+type Metrics struct {
+	Rows         int64
+	Size         int64 // bytes of the file
+	ColumnSizes  map[int]int64
+	ValueCounts  map[int]int64  // nulls and NaNs included
+	NullCounts   map[int]int64  // of levels: null and empty parents count
+	NaNCounts    map[int]int64  // of float and double columns
+	Lower, Upper map[int][]byte // as Iceberg's single-value serialization
+	SplitOffsets []int64        // where row groups begin
+}
+
+var errClosed = errors.New("parquet writer is closed")
+
+// New returns a writer of one file, with a pool of its own. Whoever writes many
+// files keeps a [Pool].
+func New(w io.Writer, s *schema.Schema, o Options) (*Writer, error) {
+	p, err := NewPool(o)
+	if err != nil {
+		return nil, err
+	}
+	return p.Writer(w, s)
+}
+
+// Write appends the rows of rec, which it does not keep. The columns of rec are
+// matched by field id; optional columns may be left out and are null. String columns
+// may be dictionary<int32, string>. An error means that rec does not fit the schema
+// or that the output failed; the file is then good for Abort only.
+func (w *Writer) Write(rec arrow.RecordBatch) error {
+	if w.err != nil {
+		return w.err
+	}
+	if rec.NumRows() == 0 {
+		return nil
+	}
+	if err := w.set.add(rec); err != nil {
+		w.err = err
+		return err
+	}
+	w.rows += rec.NumRows()
+	w.open += rec.NumRows()
+	var values int64
+	values, w.held = w.set.size()
+	if values >= w.pool.opts.RowGroupBytes {
+		w.err = w.flush()
+	}
+	return w.err
+}
+
+// Rows returns the number of rows written.
+func (w *Writer) Rows() int64 { return w.rows }
+
+// Held returns the bytes of memory that the writer's values take.
+func (w *Writer) Held() int64 { return w.held }
+
+// Size returns the bytes of Parquet put out so far, plus an estimate of what the
+// values held will come to.
+func (w *Writer) Size() int64 {
+	if w.open == 0 {
+		return w.out.n
+	}
+	values, _ := w.set.size()
+	if w.raw > 0 {
+		return w.out.n + values*w.out.n/w.raw
+	}
+	return w.out.n + values/firstRatio
+}
+
+// firstRatio is what values are guessed to shrink by before a row group has shown it.
+const firstRatio = 4
+
+// flush encodes the values held as a row group.
+func (w *Writer) flush() error {
+	if w.open == 0 {
+		return nil
+	}
+	if w.enc == nil {
+		enc, err := w.pool.encoder(w.shelf, w.set, w.out)
+		if err != nil {
+			return err
+		}
+		w.enc = enc
+	}
+	values, _ := w.set.size()
+	if err := w.enc.rowGroup(w.set.cols); err != nil {
+		return fmt.Errorf("encode parquet row group: %w", err)
+	}
+	w.raw += values
+	w.open = 0
+	w.set.reset()
+	_, w.held = w.set.size()
+	return nil
+}
+
+// Close writes the rest of the file and returns its metrics. It does not close the
+// output. A file without rows is a valid file.
+func (w *Writer) Close() (Metrics, error) {
+	if w.err != nil {
+		return Metrics{}, w.err
+	}
+	m, err := w.finish()
+	if err != nil {
+		w.Abort()
+		w.err = err
+		return Metrics{}, err
+	}
+	w.release(true)
+	w.err = errClosed
+	return m, nil
+}
+
+func (w *Writer) finish() (Metrics, error) {
+	if err := w.flush(); err != nil {
+		return Metrics{}, err
+	}
+	if w.enc == nil {
+		enc, err := w.pool.encoder(w.shelf, w.set, w.out)
+		if err != nil {
+			return Metrics{}, err
+		}
+		w.enc = enc
+	}
+	m := w.set.metrics()
+	if err := w.enc.close(w.shelf.plan, &m); err != nil {
+		return Metrics{}, fmt.Errorf("finish parquet file: %w", err)
+	}
+	m.Rows, m.Size = w.rows, w.out.n
+	return m, nil
+}
+
+// Abort gives up the file and its memory. Bytes may have gone out. It is safe to
+// call at any time, after Close and twice.
+func (w *Writer) Abort() {
+	w.release(false)
+	if w.err == nil {
+		w.err = errClosed
+	}
+}
+
+func (w *Writer) release(clean bool) {
+	if w.set == nil {
+		return
+	}
+	if !clean {
+		w.enc = nil // of unknown state
+	}
+	w.pool.put(w.shelf, w.set, w.enc)
+	w.set, w.enc, w.held, w.open = nil, nil, 0, 0
+}
+
+// countingWriter counts the bytes that reach the output.
+type countingWriter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
