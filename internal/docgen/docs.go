@@ -32,7 +32,7 @@ func (c *comments) of(t reflect.Type, field string) string {
 	}
 	name := t.Name()
 	if field == "" {
-		return ""
+		return keys(t, sentence(c.pkgs[path][name], name))
 	}
 	return keys(t, sentence(c.pkgs[path][name+"."+field], field))
 }
@@ -67,12 +67,19 @@ func parse(dir string) (map[string]string, error) {
 			return nil, fmt.Errorf("read comments: %w", err)
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
-			spec, ok := n.(*ast.TypeSpec)
+			decl, ok := n.(*ast.GenDecl)
 			if !ok {
 				return true
 			}
-			if st, ok := spec.Type.(*ast.StructType); ok {
-				structDocs(docs, spec.Name.Name, st)
+			for _, s := range decl.Specs {
+				spec, ok := s.(*ast.TypeSpec)
+				if !ok {
+					continue
+				}
+				if st, ok := spec.Type.(*ast.StructType); ok {
+					docs[spec.Name.Name] = decl.Doc.Text() + spec.Doc.Text()
+					structDocs(docs, spec.Name.Name, st)
+				}
 			}
 			return false
 		})
