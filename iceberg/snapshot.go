@@ -324,7 +324,7 @@ func fixEmptyBounds(mf icego.ManifestFile, version int) icego.ManifestFile {
 		return mf
 	}
 	return icego.NewManifestFile(version, mf.FilePath(), mf.Length(), mf.PartitionSpecID(), mf.SnapshotID()).
-		Content(mf.ManifestContent()).SequenceNum(-1, -1).
+		Content(mf.ManifestContent()).SequenceNum(mf.SequenceNum(), mf.MinSequenceNum()).
 		AddedFiles(mf.AddedDataFiles()).AddedRows(mf.AddedRows()).
 		ExistingFiles(mf.ExistingDataFiles()).ExistingRows(mf.ExistingRows()).
 		DeletedFiles(mf.DeletedDataFiles()).DeletedRows(mf.DeletedRows()).
