@@ -88,6 +88,10 @@ func (c SASLConfig) mechanism() (sasl.Mechanism, error) {
 		return scram.Sha256(scrams), nil
 	case ScramSHA512:
 		return scram.Sha512(scrams), nil
+	case OAuthBearer:
+		return newTokens(c).mechanism(), nil
+	case AWSMSKIAM:
+		return newMSKIAM(c), nil
 	}
 	return nil, fmt.Errorf("sasl.mechanism: %q is not known", c.Mechanism)
 }

@@ -110,9 +110,11 @@ type SASLConfig struct {
 	ClientSecret Secret `yaml:"client_secret"`
 	Scope        string `yaml:"scope"`
 
-	// Region is the region for AWS_MSK_IAM. Default: from the environment. The
-	// credentials come from AWS's usual chain.
-	Region string `yaml:"region"`
+	// Region and RoleARN are for AWS_MSK_IAM; the credentials come from AWS's usual
+	// chain, and take the role on if there is one. Default of the region: the one in
+	// the broker's name, else AWS_REGION.
+	Region  string `yaml:"region"`
+	RoleARN string `yaml:"role_arn"`
 }
 
 // Secret reads a secret afresh. In a configuration it is a reference, {env: NAME}
@@ -255,13 +257,13 @@ func (c SASLConfig) validate(encrypted bool, brokers []string) (errs []error) {
 		if c.Password == nil {
 			bad("sasl.password: needed for %s; write {env: NAME} or {file: PATH}", c.Mechanism)
 		}
-		if c.Mechanism == Plain && !encrypted && !slices.ContainsFunc(brokers, isLoopback) {
+		if c.Mechanism == Plain && !encrypted && !all(brokers, isLoopback) {
 			bad("sasl.mechanism: PLAIN would send the password in clear text; set tls.enabled, or use SCRAM-SHA-512")
 		}
 	case OAuthBearer:
 		errs = append(errs, c.validateOAuth()...)
 	case AWSMSKIAM:
-		if !encrypted && !slices.ContainsFunc(brokers, isLoopback) {
+		if !encrypted && !all(brokers, isLoopback) {
 			bad("sasl.mechanism: AWS_MSK_IAM needs tls.enabled")
 		}
 	default:
@@ -275,7 +277,9 @@ func (c SASLConfig) validateOAuth() (errs []error) {
 	switch {
 	case c.TokenURL == "":
 		errs = append(errs, errors.New("sasl.token_url: needed for OAUTHBEARER"))
-	case err != nil || u.Host == "" || u.User != nil:
+	case err == nil && u.User != nil:
+		errs = append(errs, errors.New("sasl.token_url: has user information; use client_id and client_secret"))
+	case err != nil || u.Host == "":
 		errs = append(errs, fmt.Errorf("sasl.token_url: %q is no URL of a token endpoint", c.TokenURL))
 	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Host)):
 		errs = append(errs, fmt.Errorf("sasl.token_url: %q must be https", c.TokenURL))
@@ -287,6 +291,10 @@ func (c SASLConfig) validateOAuth() (errs []error) {
 		errs = append(errs, errors.New("sasl.client_secret: needed for OAUTHBEARER; write {env: NAME} or {file: PATH}"))
 	}
 	return errs
+}
+
+func all(list []string, ok func(string) bool) bool {
+	return !slices.ContainsFunc(list, func(s string) bool { return !ok(s) })
 }
 
 // isLoopback reports whether an address, with or without a port, is this machine.

@@ -22,6 +22,9 @@ const (
 	maxRetry    = 10 * time.Second
 )
 
+// internalTopics are Kafka's own.
+const internalTopics = "^__(consumer_offsets|transaction_state|share_group_state|cluster_metadata)$"
+
 // member is this worker's part in the group, for one Run.
 //
 // The client's callbacks only pass events on; one goroutine talks to the handler,
@@ -41,9 +44,8 @@ type member struct {
 	}
 
 	// Of the goroutine in loop.
-	owned   map[tp]*lane // nil: given to us, but not yet taken over by the pipeline
-	wait    time.Duration
-	pending bool
+	owned map[tp]*lane // nil: given to us, but not yet taken over by the pipeline
+	wait  time.Duration
 }
 
 // tp names a partition as the group does.
@@ -124,7 +126,8 @@ func (m *member) options() []kgo.Opt {
 		}),
 	}
 	if cfg.TopicsRegex != "" {
-		opts = append(opts, kgo.ConsumeRegex(), kgo.ConsumeTopics(anchored(cfg.TopicsRegex)))
+		opts = append(opts, kgo.ConsumeRegex(), kgo.ConsumeTopics(anchored(cfg.TopicsRegex)),
+			kgo.ConsumeExcludeTopics(internalTopics)) // has the client match names under either protocol
 	} else {
 		opts = append(opts, kgo.ConsumeTopics(cfg.Topics...))
 	}
@@ -194,11 +197,13 @@ func (m *member) watch(ctx context.Context) {
 	}
 }
 
+// loop acts on events one after the other until ctx ends.
 func (m *member) loop(ctx context.Context) error {
 	look := time.NewTicker(m.s.cfg.MetadataMaxAge)
 	defer look.Stop()
 	var again <-chan time.Time
 	for {
+		try := false
 		select {
 		case <-ctx.Done():
 			m.finish(ctx)
@@ -206,26 +211,38 @@ func (m *member) loop(ctx context.Context) error {
 		case e := <-m.events:
 			m.handle(ctx, e)
 			close(e.done)
-			m.wait = retryAssign
+			try = e.kind == given
 		case <-look.C:
-			m.renew(ctx)
+			try = m.renew(ctx)
 		case <-again:
+			try = true
 		}
-		again = nil
-		if !m.pending {
+		if !try || !m.pending() {
 			continue
 		}
-		if err := m.assign(ctx); m.fatal(err) {
+		again = nil
+		switch err := m.assign(ctx); {
+		case m.fatal(err):
 			m.finish(ctx)
 			return err
-		} else if err != nil && ctx.Err() == nil {
+		case err != nil && ctx.Err() == nil:
 			m.s.log.Warn("take over partitions", "group", m.s.cfg.Group, "err", err, "again_in", m.wait)
 			again = time.After(m.wait)
 			m.wait = min(2*m.wait, maxRetry)
-		} else {
+		default:
 			m.wait = retryAssign
 		}
 	}
+}
+
+// pending reports whether partitions were given to us that the pipeline lacks.
+func (m *member) pending() bool {
+	for _, l := range m.owned {
+		if l == nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *member) fatal(err error) bool {
@@ -240,7 +257,6 @@ func (m *member) handle(ctx context.Context, e event) {
 		for _, p := range e.parts {
 			if m.owned[p] == nil {
 				m.owned[p] = nil
-				m.pending = true
 			}
 		}
 	case taken:
@@ -264,10 +280,6 @@ func (m *member) giveUp(ctx context.Context, parts []tp) {
 			lanes, gone = append(lanes, l), append(gone, l)
 		}
 		delete(m.owned, p)
-	}
-	m.pending = false
-	for _, l := range m.owned {
-		m.pending = m.pending || l == nil
 	}
 	if len(lanes) == 0 {
 		return
@@ -319,7 +331,6 @@ func (m *member) assign(ctx context.Context) error {
 		m.owned[p] = l
 		m.s.remember(l)
 	}
-	m.pending = false
 	m.s.log.Info("reading partitions", "group", m.s.cfg.Group, "more", len(lanes), "all", len(m.owned))
 	return nil
 }
@@ -347,11 +358,11 @@ func (m *member) partition(ctx context.Context, p tp) (pipeline.Partition, error
 }
 
 // renew looks for topics that were made again under their name: the group does not
-// tell, but to the pipeline they are other partitions.
-func (m *member) renew(ctx context.Context) {
+// tell, but to the pipeline they are other partitions. True: there are some.
+func (m *member) renew(ctx context.Context) bool {
 	if err := m.dir.refresh(ctx, m.s.cfg.MetadataMaxAge/2); err != nil {
 		m.s.log.Debug("look at the cluster", "err", err)
-		return
+		return false
 	}
 	var again []tp
 	for p, l := range m.owned {
@@ -360,7 +371,7 @@ func (m *member) renew(ctx context.Context) {
 		}
 	}
 	if len(again) == 0 {
-		return
+		return false
 	}
 	slices.SortFunc(again, compareTP)
 	m.s.log.Warn("topics were deleted and made again", "group", m.s.cfg.Group, "partitions", len(again))
@@ -370,7 +381,7 @@ func (m *member) renew(ctx context.Context) {
 	for _, p := range again {
 		m.owned[p] = nil
 	}
-	m.pending = true
+	return true
 }
 
 func sortedKeys(m map[tp]*lane) []tp {

@@ -32,7 +32,7 @@ type broker struct {
 
 func newBroker(t *testing.T, opts ...kfake.Opt) *broker {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(time.Second)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func newBroker(t *testing.T, opts ...kfake.Opt) *broker {
 func (b *broker) config(topics ...string) Config {
 	cfg := DefaultConfig()
 	cfg.Brokers, cfg.Topics, cfg.Group = b.ListenAddrs(), topics, "g"
-	cfg.FetchMaxWait, cfg.MetadataMaxAge = 20*time.Millisecond, 50*time.Millisecond
+	cfg.FetchMaxWait, cfg.MetadataMaxAge, cfg.SessionTimeout = 20*time.Millisecond, 50*time.Millisecond, time.Second
 	return cfg
 }
 
