@@ -202,7 +202,7 @@ func newRetryer(b backoff.Backoff) aws.Retryer {
 // 60 s from a request sent to the head of its answer, 3 min for a whole exchange.
 // caFile, unless empty, holds PEM certificates to trust besides the system's;
 // AWS_CA_BUNDLE does the same. HTTP proxies are taken from the environment.
-// Redirects are not followed: a signature holds for one host.
+// Of redirects only 307 and 308 are followed: S3 answers so for new buckets.
 func NewHTTPClient(caFile string) (*awshttp.BuildableClient, error) {
 	var roots *x509.CertPool
 	if caFile != "" {

@@ -38,7 +38,7 @@ const (
 type Call struct {
 	N   int    // counted from 1 over all calls of one process
 	Op  string // get, range, stat, put, create, close, abort, list, delete, now
-	Key string // the prefix of a list, the first key of a delete
+	Key string // the prefix of a list; a delete is one call per key
 }
 
 // Memory is a bucket in memory, for tests. A Memory stands for one process's
