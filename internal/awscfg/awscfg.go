@@ -40,8 +40,8 @@ type Config struct {
 	// AccessKeyID and SecretAccessKey are static keys; SessionToken is for
 	// temporary ones.
 	AccessKeyID     string `yaml:"access_key_id"`
-	SecretAccessKey string `yaml:"secret_access_key"`
-	SessionToken    string `yaml:"session_token"`
+	SecretAccessKey string `yaml:"secret_access_key" secret:"true"`
+	SessionToken    string `yaml:"session_token" secret:"true"`
 	// AssumeRole is a role to take on with the credentials found.
 	AssumeRole Role `yaml:"assume_role"`
 	// CAFile holds PEM certificates that are trusted besides the system's.
