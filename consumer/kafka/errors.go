@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -73,24 +74,33 @@ func adviseTLS(err error, cfg Config) string {
 	case errors.As(err, &alert):
 		return "tls.cert_file: the brokers refuse this client's certificate, or want one"
 	}
-	eof := (*kgo.ErrFirstReadEOF)(nil)
+	return ""
+}
+
+// adviseHangUp is about brokers that close the connection without a word. It is
+// how they meet what they do not expect.
+func adviseHangUp(cfg Config) string {
 	switch {
-	case !errors.As(err, &eof):
-		return ""
-	case !cfg.TLS.on():
-		return "tls.enabled: false, and the brokers hang up; they probably want TLS, or sasl, on this port"
-	case cfg.SASL.Mechanism == "":
-		return "sasl.mechanism: none is set, and the brokers hang up; they probably want authentication"
+	case cfg.SASL.Mechanism != "" && cfg.TLS.on():
+		return fmt.Sprintf("sasl: the brokers hang up on %q with %s; check the user, the secret and the port", cfg.SASL.Username, cfg.SASL.Mechanism)
+	case cfg.SASL.Mechanism != "":
+		return fmt.Sprintf("sasl: the brokers hang up on %q with %s; check the user and the secret, and whether the port wants tls", cfg.SASL.Username, cfg.SASL.Mechanism)
+	case cfg.TLS.on():
+		return "tls.enabled: true, and the brokers hang up; the port may not speak TLS, or wants sasl or tls.cert_file"
 	}
-	return "brokers: they hang up at once; check the port, tls and sasl"
+	return "tls.enabled: false, and the brokers hang up; the port probably wants tls or sasl"
 }
 
 func adviseNet(err error, cfg Config) string {
 	dns, op := (*net.DNSError)(nil), (*net.OpError)(nil)
-	brokers := strings.Join(cfg.Brokers, ", ")
+	brokers, eof := strings.Join(cfg.Brokers, ", "), (*kgo.ErrFirstReadEOF)(nil)
 	switch {
+	case errors.As(err, &eof), errors.Is(err, io.EOF):
+		return adviseHangUp(cfg)
 	case errors.As(err, &dns):
 		return fmt.Sprintf("brokers: the name %q cannot be resolved; check the spelling and the DNS of this machine", dns.Name)
+	case errors.As(err, &op) && op.Timeout() && cfg.TLS.on():
+		return fmt.Sprintf("brokers: %s do not answer; check address, port and firewall, and whether the port speaks TLS (tls.enabled: true)", brokers)
 	case errors.As(err, &op):
 		return fmt.Sprintf("brokers: none of %s can be reached; check address, port and firewall", brokers)
 	case errors.Is(err, context.DeadlineExceeded):
