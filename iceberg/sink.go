@@ -19,6 +19,7 @@ type Sink struct {
 	cfg      Config
 	ctl      *pipeline.Control
 	pipeline string
+	who      string // holder of leases
 	log      *slog.Logger
 	base     func(table string) *schema.Schema
 	pause    func(ctx context.Context, attempt int) error
@@ -69,7 +70,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	}
 	cfg.Warehouse = strings.TrimSuffix(cfg.Warehouse, "/")
 	s := &Sink{
-		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
+		cfg: cfg, ctl: ctl, who: newWho(), pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
 		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(),
 	}

@@ -1,0 +1,201 @@
+package iceberg
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
+	"github.com/firehosed/firehosed/internal/objstore"
+)
+
+// metadataName matches the metadata.json files that client-side catalogs write.
+var metadataName = regexp.MustCompile(`^(\d+)-[0-9a-f]{8}-[0-9a-f-]{27}(?:\.\w+)?\.metadata\.json$`)
+
+// ourName matches the files of ours that lie in a table's data and metadata folders.
+var ourName = regexp.MustCompile(`^(?:data/fh-[0-9a-f-]{36}/\d+\.parquet|metadata/(?:fh-[0-9a-f-]{36}-m\d+|snap-\d+-\d+-[0-9a-f-]{36})\.avro)$`)
+
+// removeMetadata removes metadata.json files: those older than the newest ones that
+// are kept, and those that lost a race and can no longer win, since the table has
+// moved past the version that they would have been. A REST catalog's files are the
+// server's business.
+func (t *table) removeMetadata(ctx context.Context) (int, error) {
+	keep := t.sink.cfg.KeepMetadata
+	b, err := t.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if keep == 0 || t.sink.cfg.Catalog.REST != nil || !t.created(b.md) {
+		return 0, nil
+	}
+	current := path.Base(b.tbl.MetadataLocation())
+	now := version(current)
+	if now < 0 {
+		return 0, nil
+	}
+	logged, oldest := map[string]bool{current: true}, now // the log itself forgets the oldest
+	for e := range b.md.PreviousFiles() {
+		name := path.Base(e.MetadataFile)
+		logged[name] = true
+		if v := version(name); v >= 0 {
+			oldest = min(oldest, v)
+		}
+	}
+	bucket, prefix, err := t.sink.storage.at(ctx, metadataPath(b.md, ""))
+	if err != nil {
+		return 0, err
+	}
+	clock, err := bucket.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	var gone []string
+	for o, err := range bucket.List(ctx, prefix, "") {
+		if err != nil {
+			return 0, err
+		}
+		name := strings.TrimPrefix(o.Key, prefix)
+		v := version(name)
+		old := v >= 0 && v <= now-keep
+		lost := v >= oldest && v <= now && !logged[name] && clock.Sub(o.ModTime) > loserAge
+		if name != current && (old || lost) {
+			gone = append(gone, o.Key)
+		}
+	}
+	failpoint.Hit("gc.beforeDelete")
+	return remove(ctx, bucket, gone)
+}
+
+// version returns the number of a metadata.json, -1 for other files.
+func version(name string) int {
+	m := metadataName.FindStringSubmatch(name)
+	if m == nil {
+		return -1
+	}
+	v, err := strconv.Atoi(m[1])
+	if err != nil {
+		return -1
+	}
+	return v
+}
+
+// removeOrphans removes files with names of ours that are older than 72 hours by the
+// store's clock and that no snapshot refers to. The files are listed before the table
+// is loaded: a file that was not referred to then never will be, as it is older than
+// any that may still be committed.
+func (t *table) removeOrphans(ctx context.Context) (int, error) {
+	b, err := t.load(ctx)
+	if err != nil || !t.created(b.md) {
+		return 0, err
+	}
+	failpoint.Hit("gc.beforeList")
+	root := strings.TrimSuffix(b.md.Location(), "/") + "/"
+	bucket, prefix, err := t.sink.storage.at(ctx, root)
+	if err != nil {
+		return 0, err
+	}
+	clock, err := bucket.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	old := candidates{ctx: ctx, s: t.sink.storage, keys: map[[16]byte]string{}}
+	for _, dir := range []string{"data/fh-", "metadata/fh-", "metadata/snap-"} {
+		for o, err := range bucket.List(ctx, prefix+dir, "") {
+			if err != nil {
+				return 0, err
+			}
+			name := strings.TrimPrefix(o.Key, prefix)
+			if ourName.MatchString(name) && clock.Sub(o.ModTime) > orphanAge {
+				old.keys[fingerprint(bucket.Location(o.Key))] = o.Key
+			}
+		}
+	}
+	if len(old.keys) == 0 {
+		return 0, nil
+	}
+	if b, err = t.load(ctx); err != nil {
+		return 0, err
+	}
+	if b.reg.state != OK {
+		return 0, nil
+	}
+	if err := t.spare(ctx, b, old); err != nil {
+		return 0, err
+	}
+	var gone []string
+	for _, key := range old.keys {
+		gone = append(gone, key)
+	}
+	failpoint.Hit("gc.beforeDelete")
+	return remove(ctx, bucket, gone)
+}
+
+// candidates are files that may be removed, by a fingerprint of where they are.
+type candidates struct {
+	ctx  context.Context // of one search
+	s    *storage
+	keys map[[16]byte]string
+}
+
+// spare takes a file out, however its location is spelled.
+func (c candidates) spare(location string) error {
+	b, key, err := c.s.at(c.ctx, location)
+	if err != nil {
+		return err
+	}
+	delete(c.keys, fingerprint(b.Location(key)))
+	return nil
+}
+
+// spare takes out of old what any snapshot of the table refers to.
+func (t *table) spare(ctx context.Context, b *base, old candidates) error {
+	fs := t.sink.files(ctx)
+	seen := map[string]bool{}
+	for _, s := range b.md.Snapshots() {
+		if err := old.spare(s.ManifestList); err != nil {
+			return err
+		}
+		list, err := s.Manifests(fs)
+		if err != nil {
+			return fmt.Errorf("read manifest list %s: %w", s.ManifestList, err)
+		}
+		for _, m := range list {
+			if seen[m.FilePath()] {
+				continue
+			}
+			seen[m.FilePath()] = true
+			if err := old.spare(m.FilePath()); err != nil {
+				return err
+			}
+			entries, err := m.FetchEntries(fs, true)
+			if err != nil {
+				return fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
+			}
+			for _, e := range entries {
+				if err := old.spare(e.DataFile().FilePath()); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func fingerprint(location string) [16]byte {
+	sum := sha256.Sum256([]byte(location))
+	return [16]byte(sum[:16])
+}
+
+func remove(ctx context.Context, b objstore.Bucket, keys []string) (int, error) {
+	if len(keys) == 0 {
+		return 0, nil
+	}
+	if err := b.Delete(ctx, keys...); err != nil {
+		return 0, fmt.Errorf("remove %d files: %w", len(keys), err)
+	}
+	return len(keys), nil
+}

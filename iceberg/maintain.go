@@ -1,0 +1,209 @@
+package iceberg
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+const (
+	leaseTime   = 15 * time.Minute
+	orphanEvery = 24 * time.Hour // between searches for files that nobody refers to
+	orphanAge   = 72 * time.Hour // by the store's clock, before such a file is removed
+	loserAge    = time.Hour      // the same for a metadata.json that lost its race
+)
+
+// Maintenance is what one run of [Sink.Maintain] did.
+type Maintenance struct {
+	Manifests int // merged into fewer
+	Snapshots int // expired
+	Metadata  int // metadata.json files removed
+	Orphans   int // files removed that no snapshot refers to
+}
+
+// lease says who maintains a table. Two at once only waste work.
+type lease struct {
+	Who     string    `json:"who"`
+	Until   time.Time `json:"until"`
+	Orphans time.Time `json:"orphans"` // when orphans were last looked for
+}
+
+// Maintain merges small manifests, and, of a table that this pipeline created,
+// expires snapshots and removes old metadata files and files that nobody refers to.
+// It does nothing while another worker does the same, or while the table waits for an
+// operator. Nothing here is on the path of a commit: a commit that this one loses
+// against is left for the next run. Call it every few minutes.
+func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
+	var done Maintenance
+	t, err := s.handle(name)
+	if err != nil {
+		return done, err
+	}
+	b, err := t.load(ctx)
+	if err != nil {
+		return done, fmt.Errorf("maintain table %s: %w", name, err)
+	}
+	if b.reg.state != OK {
+		return done, nil
+	}
+	l, mine, err := t.lease(ctx, b.md)
+	if err != nil || !mine {
+		return done, err
+	}
+	steps := []func() error{
+		func() (err error) { done.Manifests, err = t.mergeManifests(ctx); return err },
+		func() (err error) { done.Snapshots, err = t.expire(ctx); return err },
+		func() (err error) { done.Metadata, err = t.removeMetadata(ctx); return err },
+		func() (err error) {
+			if time.Since(l.Orphans) < orphanEvery {
+				return nil
+			}
+			done.Orphans, err = t.removeOrphans(ctx)
+			if err == nil {
+				l.Orphans = time.Now().UTC()
+			}
+			return err
+		},
+	}
+	var errs []error
+	for _, step := range steps {
+		if ctx.Err() != nil {
+			break
+		}
+		errs = append(errs, step())
+	}
+	l.Until = time.Time{}
+	errs = append(errs, t.release(context.WithoutCancel(ctx), b.md, l))
+	if done != (Maintenance{}) {
+		s.log.LogAttrs(ctx, slog.LevelInfo, "table maintained", slog.String("table", name), slog.Int("manifests", done.Manifests),
+			slog.Int("snapshots", done.Snapshots), slog.Int("metadata", done.Metadata), slog.Int("orphans", done.Orphans))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return done, fmt.Errorf("maintain table %s: %w", name, err)
+	}
+	return done, nil
+}
+
+func leaseKey(md icetable.Metadata) string { return fmt.Sprintf("lease/maint-%s.json", md.TableUUID()) }
+
+// lease takes the table's lease if nobody else holds it.
+func (t *table) lease(ctx context.Context, md icetable.Metadata) (lease, bool, error) {
+	var l lease
+	key, store := leaseKey(md), t.sink.ctl.Store()
+	old, err := store.Get(ctx, key)
+	if err != nil {
+		return l, false, fmt.Errorf("read %s: %w", key, err)
+	}
+	if old != nil && json.Unmarshal(old, &l) != nil {
+		l = lease{} // damaged: it holds nothing that counts
+	}
+	now := time.Now().UTC()
+	if l.Until.After(now) && l.Who != t.sink.who {
+		return l, false, nil
+	}
+	l.Who, l.Until = t.sink.who, now.Add(leaseTime)
+	val, err := json.Marshal(l)
+	if err != nil {
+		return l, false, err
+	}
+	switch err := store.Swap(ctx, key, old, val); {
+	case errors.Is(err, pipeline.ErrStale):
+		return l, false, nil
+	case err != nil:
+		return l, false, fmt.Errorf("write %s: %w", key, err)
+	}
+	return l, true, nil
+}
+
+// release gives the lease up, unless somebody else has taken it.
+func (t *table) release(ctx context.Context, md icetable.Metadata, l lease) error {
+	key, store := leaseKey(md), t.sink.ctl.Store()
+	old, err := store.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	var now lease
+	if json.Unmarshal(old, &now) != nil || now.Who != l.Who {
+		return nil
+	}
+	val, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if err := store.Swap(ctx, key, old, val); err != nil && !errors.Is(err, pipeline.ErrStale) {
+		return fmt.Errorf("write %s: %w", key, err)
+	}
+	return nil
+}
+
+// created reports whether this pipeline made the table: only then are its snapshots
+// and files ours to expire.
+func (t *table) created(md icetable.Metadata) bool {
+	return md.Properties()[createdKey] == t.sink.pipeline
+}
+
+// expire removes the oldest snapshots from the metadata when there are a tenth more
+// than are kept. It keeps the newest commit of ours, which carries the marks, and
+// whatever a branch or tag names. Files are removed later, as orphans.
+func (t *table) expire(ctx context.Context) (int, error) {
+	keep := t.sink.cfg.KeepSnapshots
+	b, err := t.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if keep == 0 || !t.created(b.md) || b.reg.state != OK || len(b.md.Snapshots()) <= keep+keep/10 {
+		return 0, nil
+	}
+	kept := map[int64]bool{}
+	for _, ref := range b.md.Refs() {
+		n := 0
+		for s := b.md.SnapshotByID(ref.SnapshotID); s != nil && n < keep; n++ {
+			kept[s.SnapshotID] = true
+			if s.ParentSnapshotID == nil {
+				break
+			}
+			s = b.md.SnapshotByID(*s.ParentSnapshotID)
+		}
+	}
+	if b.reg.ours != nil {
+		kept[b.reg.ours.SnapshotID] = true
+	}
+	var ids []int64
+	for _, s := range b.md.Snapshots() {
+		if !kept[s.SnapshotID] {
+			ids = append(ids, s.SnapshotID)
+		}
+	}
+	if len(ids) == 0 {
+		return 0, nil
+	}
+	slices.Sort(ids)
+	head := b.reg.head.SnapshotID
+	return len(ids), t.once(ctx, pinned(b.md, &head), []icetable.Update{icetable.NewRemoveSnapshotsUpdate(ids, false)})
+}
+
+// once sends one commit of maintenance. Losing it is no error of the table.
+func (t *table) once(ctx context.Context, reqs []icetable.Requirement, ups []icetable.Update) error {
+	cat, err := t.sink.catalog(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.sink.pace.wait(ctx, t.name); err != nil {
+		return err
+	}
+	if _, _, err := cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups); err != nil {
+		return fmt.Errorf("commit to table %s: %w", t.name, err)
+	}
+	return nil
+}
+
+func newWho() string { return rand.Text() }

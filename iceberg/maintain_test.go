@@ -1,0 +1,194 @@
+package iceberg
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	icego "github.com/apache/iceberg-go"
+	icetable "github.com/apache/iceberg-go/table"
+
+	"github.com/firehosed/firehosed/internal/control"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// filesUnder lists the files of a folder, by name.
+func filesUnder(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	if err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			out = append(out, path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func countSuffix(names []string, suffix string) (n int) {
+	for _, name := range names {
+		if strings.HasSuffix(name, suffix) {
+			n++
+		}
+	}
+	return n
+}
+
+// entries lists the live files of the head with their row ids and sequence numbers.
+func entries(t *testing.T, s *Sink, name string) map[string][2]int64 {
+	t.Helper()
+	h, err := s.handle(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _, err := s.dataFiles(t.Context(), b.reg.head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string][2]int64{}
+	for _, e := range files {
+		row := int64(-1)
+		if id := e.DataFile().FirstRowID(); id != nil {
+			row = *id
+		}
+		out[e.DataFile().FilePath()] = [2]int64{row, e.SequenceNum()}
+	}
+	return out
+}
+
+func TestMaintain(t *testing.T) {
+	for _, version := range []int{2, 3} {
+		dir := t.TempDir()
+		s := local(t, dir, func(c *Config) {
+			c.FormatVersion, c.KeepSnapshots, c.KeepMetadata = version, 20, 10
+			c.Tables = map[string]TableConfig{"t": {PartitionBy: []string{"v"}, Columns: map[string]string{"v": "string"}}}
+		}, control.Memory())
+		tab, err := s.Table(t.Context(), "t", pipeline.Stamp{Pipeline: "p", Rev: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const n = 105
+		for i := range n {
+			if err := deliver(t, tab, p0, i-max(0, 1-i), i+1, func(i int) any { return []any{"", "x"}[i%2] }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		abandoned, err := tab.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := rows(tab.Schema(), 0, 3, func(int) any { return "x" })
+		if err := abandoned.Write(t.Context(), batch(p0, 0, 3), r); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := abandoned.(*delivery).finish(t.Context()); err != nil { // written, never committed
+			t.Fatal(err)
+		}
+		r.Data.Release()
+		before := entries(t, s, "t")
+
+		done, err := s.Maintain(t.Context(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Manifests != n || done.Snapshots == 0 || done.Metadata == 0 || done.Orphans != 0 {
+			t.Errorf("v%d: %+v", version, done)
+		}
+		after := entries(t, s, "t")
+		for path, was := range before {
+			if after[path] != was {
+				t.Fatalf("v%d: row id and sequence number of %s: %v, were %v", version, path, after[path], was)
+			}
+		}
+		if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(n)) {
+			t.Fatalf("v%d: %d rows", version, len(got))
+		}
+		for val, want := range map[string]int64{"": 53, "x": 52} { // the bounds of the merged manifest hold
+			if got := found(t, s, "t", val); got != want {
+				t.Errorf("v%d: %d rows with v = %q, want %d", version, got, val, want)
+			}
+		}
+		if k := countSuffix(filesUnder(t, dir), ".metadata.json"); k > 14 {
+			t.Errorf("v%d: %d metadata files", version, k)
+		}
+
+		// Four days later.
+		then := time.Now().Add(-96 * time.Hour)
+		for _, f := range filesUnder(t, filepath.Join(dir, "default")) {
+			if err := os.Chtimes(f, then, then); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := s.handle("t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		removed, err := h.removeOrphans(t.Context())
+		if err != nil || removed == 0 {
+			t.Fatalf("v%d: %d orphans, %v", version, removed, err)
+		}
+		if got := countSuffix(filesUnder(t, dir), ".parquet"); got != n {
+			t.Errorf("v%d: %d data files, want %d: the abandoned one should be gone", version, got, n)
+		}
+		if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(n)) {
+			t.Fatalf("v%d: %d rows after the orphans were removed", version, len(got))
+		}
+		if err := deliver(t, tab, p0, n, n+10, func(int) any { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(n+10)) {
+			t.Fatalf("v%d: %d rows after another commit", version, len(got))
+		}
+		in, err := s.Inspect(t.Context(), "t")
+		if err != nil || in.State != OK || in.Snapshots > 25 {
+			t.Fatalf("v%d: %+v, %v", version, in, err)
+		}
+	}
+}
+
+func TestOneMaintainsAtATime(t *testing.T) {
+	r := newRig(t)
+	a, b := r.worker(), r.worker()
+	r.must(r.commit(a, -1, 10))
+	_, mine, err := a.lease(t.Context(), r.meta())
+	if err != nil || !mine {
+		t.Fatal(mine, err)
+	}
+	if _, mine, err = b.lease(t.Context(), r.meta()); err != nil || mine {
+		t.Fatal("two have the lease", err)
+	}
+	if done, err := b.sink.Maintain(t.Context(), "ns.t"); err != nil || done != (Maintenance{}) {
+		t.Fatal(done, err)
+	}
+	r.must(a.release(t.Context(), r.meta(), lease{Who: a.sink.who}))
+	if _, mine, err = b.lease(t.Context(), r.meta()); err != nil || !mine {
+		t.Fatal("the lease was given up and cannot be taken", err)
+	}
+}
+
+func TestForeignTablesAreNotExpired(t *testing.T) {
+	r := newRig(t)
+	w := r.worker(func(c *Config) { c.KeepSnapshots = 10 })
+	for i := range 20 {
+		r.must(r.commit(w, i*10-max(0, 1-i), i*10+10))
+	}
+	md := r.meta()
+	r.must(r.srv.Apply("ns.t", icetable.NewRemovePropertiesUpdate([]string{createdKey})))
+	if n, err := w.expire(t.Context()); err != nil || n != 0 {
+		t.Fatalf("%d expired, %v", n, err)
+	}
+	r.must(r.srv.Apply("ns.t", icetable.NewSetPropertiesUpdate(icego.Properties{createdKey: "p"})))
+	if n, err := w.expire(t.Context()); err != nil || n != len(md.Snapshots())-10 {
+		t.Fatalf("%d expired, %v", n, err)
+	}
+	r.want(200, 200)
+}
