@@ -59,14 +59,13 @@ func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
 	c.ColumnPageBuffers = pool.pages
 	c.PageBufferSize = pool.opts.PageBytes
 	c.DataPageVersion = 1
-	c.DataPageStatistics = false
 	c.Compression = pool.codec
 	c.DictionaryMaxBytes = maxDictionary
 	c.SkipPageBounds = skip
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	e.pw = parquet.NewWriter(nil, c)
+	e.pw = parquet.NewWriter(nil, c, parquet.DataPageStatistics(false)) // the option: false in c would mean the default
 	return e, nil
 }
 

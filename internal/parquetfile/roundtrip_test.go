@@ -1,10 +1,14 @@
 package parquetfile
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/firehosed/firehosed/schema"
 )
@@ -48,4 +52,99 @@ func TestRoundTrip(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestRandom writes random records in random slices through one pool, with tiny row
+// groups and pages, and with columns left out or dictionary encoded.
+func TestRandom(t *testing.T) {
+	for seed := range uint64(60) {
+		checkRandom(t, seed)
+	}
+}
+
+func FuzzRandom(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { checkRandom(t, seed) })
+}
+
+func checkRandom(t *testing.T, seed uint64) {
+	t.Helper()
+	rnd := rand.New(rand.NewPCG(seed, 7))
+	fields := append(everyType(), nestedTypes()...)
+	rnd.Shuffle(len(fields), func(i, j int) { fields[i], fields[j] = fields[j], fields[i] })
+	s := numbered(fields[:1+rnd.IntN(len(fields))]...)
+	r := &filler{Rand: rnd, nulls: []float64{0, 0.05, 0.5, 1}[rnd.IntN(4)], few: rnd.IntN(2) == 0, list: rnd.IntN(5)}
+	o := Options{
+		Codec:         []string{"zstd", "snappy", "gzip", "lz4_raw", "none"}[rnd.IntN(5)],
+		RowGroupBytes: []int64{1, 2000, 100_000, 64 << 20}[rnd.IntN(4)], PageBytes: 4096 << rnd.IntN(5),
+	}
+	pool, err := NewPool(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1 + rnd.IntN(3) {
+		var written, want []arrow.RecordBatch
+		for range 1 + rnd.IntN(4) {
+			rec := r.record(s, 1+rnd.IntN(700))
+			from := rnd.Int64N(rec.NumRows())
+			rec = rec.NewSlice(from, from+rnd.Int64N(rec.NumRows()-from+1))
+			want = append(want, rec)
+			written = append(written, disguise(rnd, rec))
+		}
+		var out bytes.Buffer
+		w, err := pool.Writer(&out, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rec := range written {
+			if err := w.Write(rec); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+		m, err := w.Close()
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if diff := cmp.Diff(recordsJSON(t, s, want), readFile(t, out.Bytes())); diff != "" {
+			t.Fatalf("seed %d: the file does not hold what was written (-written +read):\n%s", seed, diff)
+		}
+		checkMetrics(t, s, want, m, out.Bytes())
+	}
+}
+
+// disguise returns a record of the same content with columns in another order,
+// all-null ones left out, and strings as dictionaries.
+func disguise(rnd *rand.Rand, rec arrow.RecordBatch) arrow.RecordBatch {
+	var fields []arrow.Field
+	var cols []arrow.Array
+	for _, i := range rnd.Perm(int(rec.NumCols())) {
+		f, col := rec.Schema().Field(i), rec.Column(i)
+		if f.Nullable && col.NullN() == col.Len() && rnd.IntN(2) == 0 {
+			continue
+		}
+		if s, ok := col.(*array.String); ok && rnd.IntN(2) == 0 {
+			col = asDictionary(s)
+			f.Type = col.DataType()
+		}
+		fields, cols = append(fields, f), append(cols, col)
+	}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, rec.NumRows())
+}
+
+// asDictionary returns col as a slice of a dictionary encoded array.
+func asDictionary(col *array.String) arrow.Array {
+	b := array.NewDictionaryBuilder(memory.DefaultAllocator, &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}).(*array.BinaryDictionaryBuilder)
+	defer b.Release()
+	if err := b.AppendString("before the slice"); err != nil {
+		panic(err)
+	}
+	for i := range col.Len() {
+		if col.IsNull(i) {
+			b.AppendNull()
+		} else if err := b.AppendString(col.Value(i)); err != nil {
+			panic(err)
+		}
+	}
+	arr := b.NewArray()
+	return array.NewSlice(arr, 1, int64(arr.Len()))
 }
