@@ -20,7 +20,7 @@ func (s *Sink) Check(ctx context.Context) error {
 }
 
 func (s *Sink) checkWarehouse(ctx context.Context) error {
-	b, key, err := s.storage.at(ctx, s.cfg.Warehouse+probeKey+newID())
+	b, key, err := s.storage.at(ctx, s.cfg.Warehouse+probeKey+newID().String())
 	if err != nil {
 		return fmt.Errorf("warehouse: %w", err)
 	}
