@@ -10,11 +10,13 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +33,8 @@ const maxDirs = 10_000
 // the way down from the root. Swaps, replacements and removals happen under a
 // lock file in the object's folder, which is there only as long as it is held.
 //
-// What a crash leaves behind are files whose names start with ".fh-".
+// What a crash leaves behind are files whose names start with ".fh-"; Sweep
+// removes them. The file system must have hard links, flock and fsync.
 type Local struct {
 	root string // absolute, without a slash at its end
 
@@ -180,7 +183,7 @@ func (l *Local) Range(ctx context.Context, key string, off, n int64) ([]byte, er
 }
 
 func checkRange(location string, off, n int64) error {
-	if off < 0 || n < 0 || n > MaxGet {
+	if off < 0 || n < 0 || n > MaxGet || off > math.MaxInt64-n {
 		return fmt.Errorf("read %d bytes at %d of %s: at most %d bytes of an object are read at once, none before its start", n, off, location, MaxGet)
 	}
 	return nil
@@ -315,7 +318,10 @@ func (l *Local) syncDir(dir string) error {
 		return err
 	}
 	defer d.Close()
-	return d.Sync()
+	if err := d.Sync(); !errors.Is(err, syscall.EINVAL) { // where folders cannot be synced, their names are
+		return err
+	}
+	return nil
 }
 
 // Delete implements Bucket.
@@ -353,6 +359,39 @@ func (l *Local) remove(ctx context.Context, path string) error {
 		return err
 	}
 	return l.syncDir(filepath.Dir(path))
+}
+
+// Sweep implements Bucket.
+func (l *Local) Sweep(ctx context.Context, prefix string, before time.Time) (n int, err error) {
+	root := l.root + "/" + prefix[:strings.LastIndexByte(prefix, '/')+1]
+	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			return skipMissing(err)
+		case !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), hidden) || !strings.HasPrefix(filepath.ToSlash(path), l.root+"/"+prefix):
+			return nil
+		}
+		info, err := e.Info()
+		if err == nil && info.ModTime().Before(before) {
+			if err = os.Remove(path); err == nil {
+				n++
+			}
+		}
+		return skipMissing(err)
+	})
+	if err != nil {
+		return n, fmt.Errorf("sweep %s: %w", l.Location(prefix), err)
+	}
+	return n, nil
+}
+
+func skipMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // List implements Bucket.

@@ -81,7 +81,12 @@ func (w *localWriter) link(ctx context.Context, cond Cond) error {
 		if err := w.l.before("link", w.path); err != nil {
 			return err
 		}
-		return os.Link(w.temp, w.path)
+		if err := os.Link(w.temp, w.path); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w (the file system must have hard links)", err)
+		} else if err != nil {
+			return err
+		}
+		return nil
 	}
 	unlock, err := lock(ctx, w.dir)
 	if err != nil {

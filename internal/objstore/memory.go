@@ -37,7 +37,7 @@ const (
 // Call is a call on a Memory.
 type Call struct {
 	N   int    // counted from 1 over all calls of one process
-	Op  string // get, range, stat, put, create, close, abort, list, delete, now
+	Op  string // get, range, stat, put, create, close, abort, list, delete, sweep, now
 	Key string // the prefix of a list; a delete is one call per key
 }
 
@@ -116,7 +116,7 @@ func (m *Memory) call(ctx context.Context, op, key string, do func() error) (err
 			err = fmt.Errorf("%s %s: %w", op, m.Location(key), err)
 		}
 	}()
-	if op != "list" && op != "now" {
+	if op != "list" && op != "sweep" && op != "now" {
 		if err := checkKey(key); err != nil {
 			return err
 		}
@@ -215,7 +215,7 @@ func (m *Memory) Range(ctx context.Context, key string, off, n int64) (data []by
 		if err != nil {
 			return err
 		}
-		if off+n > int64(len(o.data)) {
+		if n > int64(len(o.data))-off {
 			return io.ErrUnexpectedEOF
 		}
 		data = append([]byte{}, o.data[off:off+n]...)
@@ -322,6 +322,11 @@ func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Objec
 			}
 		}
 	}
+}
+
+// Sweep implements Bucket. What is not published is nowhere.
+func (m *Memory) Sweep(ctx context.Context, prefix string, _ time.Time) (int, error) {
+	return 0, m.call(ctx, "sweep", prefix, func() error { return nil })
 }
 
 // Delete implements Bucket.

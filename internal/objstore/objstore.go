@@ -75,6 +75,11 @@ type Bucket interface {
 	// Delete removes objects; it is no error if some are not there. It tries all
 	// keys and returns the errors joined.
 	Delete(ctx context.Context, keys ...string) error
+	// Sweep gives up what was begun under keys with prefix, was never published, and
+	// is older than before by the store's clock: files of processes that crashed,
+	// multipart uploads. It returns how many there were. Nobody must still be at work
+	// on something so old.
+	Sweep(ctx context.Context, prefix string, before time.Time) (n int, err error)
 	// Now returns the time by the clock that ModTime is taken from, to the second.
 	Now(ctx context.Context) (time.Time, error)
 }

@@ -52,6 +52,9 @@ func TestRealS3(t *testing.T) {
 		t.Skip("FIREHOSED_IT does not name s3: not run against a real store")
 	}
 	cfg := config(os.Getenv("FIREHOSED_S3_ENDPOINT"))
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	cfg.HTTP = &http.Client{Transport: transport}
 	cfg.AWS.Region = "us-east-1"
 	cfg.AWS.AccessKeyID, cfg.AWS.SecretAccessKey = os.Getenv("FIREHOSED_S3_KEY"), os.Getenv("FIREHOSED_S3_SECRET")
 	objstoretest.Bucket(t, func(t *testing.T) objstore.Bucket {
@@ -130,7 +133,7 @@ func TestS3UploadRetries(t *testing.T) {
 	for _, name := range []string{"unavailable", "lost request", "lost answer", "error, yet done"} {
 		faults[name] = passing[name]
 	}
-	data := bytes.Repeat([]byte("firehosed "), 1_200_000) // two parts
+	data := bytes.Repeat([]byte("firehosed "), 600_000) // two parts
 	for _, op := range []string{"PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"} {
 		for name, fault := range faults {
 			if op == "CompleteMultipartUpload" && fault.Corrupt {
@@ -138,7 +141,9 @@ func TestS3UploadRetries(t *testing.T) {
 			}
 			t.Run(op+"/"+name, func(t *testing.T) {
 				s := objstoretest.NewS3(t)
-				b := openS3(t, s)
+				cfg := config(s.Endpoint)
+				cfg.PartSize = 5 << 20
+				b := open(t, "s3://lake", cfg)
 				s.SetFaults(on(op, 1, fault))
 				want := data
 				if op == "PutObject" {
@@ -368,6 +373,15 @@ func TestS3Errors(t *testing.T) {
 	f("s3://lake", cfg, objstoretest.Fault{Status: 501, Code: "NotImplemented"}, "disable_checksums")
 	cfg.SSE = objstore.SSE{Algorithm: "aws:kms", KMSKey: "k"}
 	f("s3://lake", cfg, objstoretest.Fault{Status: 403, Code: "AccessDenied"}, "kms:GenerateDataKey")
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	for _, name := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_CONFIG_FILE", t.TempDir()+"/none")
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", t.TempDir()+"/none")
+	cfg = config(s.Endpoint)
+	cfg.AWS.AccessKeyID, cfg.AWS.SecretAccessKey = "", ""
+	f("s3://lake", cfg, objstoretest.Fault{}, "no credentials: set access_key_id")
 	cfg = config("http://127.0.0.1:1")
 	f("s3://lake", cfg, objstoretest.Fault{}, "the store cannot be reached: check endpoint")
 	cfg = config(strings.Replace(s.Endpoint, "http:", "https:", 1))

@@ -69,6 +69,7 @@ var actions = map[string]string{
 	"abort":  "s3:AbortMultipartUpload",
 	"delete": "s3:DeleteObject",
 	"list":   "s3:ListBucket",
+	"sweep":  "s3:ListBucketMultipartUploads",
 }
 
 // advice says in a user's words what is wrong and what to do; "": nothing known.

@@ -274,6 +274,33 @@ func (w *s3Writer) Abort(ctx context.Context) error {
 	return w.b.explain("abort", w.put.key, err)
 }
 
+// Sweep implements Bucket: it aborts multipart uploads.
+func (b *S3) Sweep(ctx context.Context, prefix string, before time.Time) (n int, err error) {
+	in := &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: aws.String(b.prefix + prefix)}
+	for {
+		out, err := b.client.ListMultipartUploads(ctx, in)
+		if err != nil {
+			return n, b.explain("sweep", prefix, err)
+		}
+		for _, u := range out.Uploads {
+			if u.Initiated == nil || !u.Initiated.Before(before) {
+				continue
+			}
+			_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: u.Key, UploadId: u.UploadId})
+			switch {
+			case err == nil:
+				n++
+			case code(err) != "NoSuchUpload":
+				return n, b.explain("abort", strings.TrimPrefix(aws.ToString(u.Key), b.prefix), err)
+			}
+		}
+		if !aws.ToBool(out.IsTruncated) || out.NextKeyMarker == nil {
+			return n, nil
+		}
+		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
+	}
+}
+
 // freelist keeps buffers of parts for the next object, in place of the garbage
 // collector: each is as large as everything else a writer does.
 type freelist struct {

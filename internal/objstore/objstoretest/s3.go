@@ -41,7 +41,7 @@ type Fault struct {
 // Request is a request to S3.
 type Request struct {
 	N   int    // counted from 1
-	Op  string // PutObject, GetObject, HeadObject, DeleteObject, ListObjectsV2, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload
+	Op  string // PutObject, GetObject, HeadObject, DeleteObject, ListObjectsV2, ListMultipartUploads, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload
 	Key string
 }
 
@@ -73,6 +73,7 @@ type s3Upload struct {
 	key    string
 	parts  map[int][]byte
 	header http.Header
+	time   time.Time
 }
 
 // NewS3 starts a server for the time of a test.
@@ -210,6 +211,8 @@ func (s *S3) decide(req *Request) Fault {
 func operation(r *http.Request, key string) string {
 	q := r.URL.Query()
 	switch {
+	case r.Method == http.MethodGet && q.Has("uploads"):
+		return "ListMultipartUploads"
 	case r.Method == http.MethodGet && key == "":
 		return "ListObjectsV2"
 	case r.Method == http.MethodGet:
@@ -248,6 +251,8 @@ func (s *S3) do(op, key string, r *http.Request, body []byte) reply {
 		return reply{status: 204}
 	case "ListObjectsV2":
 		return s.list(r)
+	case "ListMultipartUploads":
+		return s.listUploads(r)
 	case "CreateMultipartUpload":
 		return s.createUpload(key, r)
 	case "UploadPart":
@@ -346,7 +351,7 @@ func (s *S3) createUpload(key string, r *http.Request) reply {
 		return *refused
 	}
 	id := fmt.Sprintf("upload-%d", s.n)
-	s.uploads[id] = &s3Upload{key: key, parts: map[int][]byte{}, header: h}
+	s.uploads[id] = &s3Upload{key: key, parts: map[int][]byte{}, header: h, time: time.Now()}
 	return reply{200, h, toXML("InitiateMultipartUploadResult", struct{ UploadId string }{id})}
 }
 
@@ -412,6 +417,33 @@ func (s *S3) completeUpload(key string, r *http.Request, body []byte) reply {
 	return reply{200, u.header, toXML("CompleteMultipartUploadResult", struct{ Key, ETag, ChecksumCRC32C string }{key, o.etag, o.crc})}
 }
 
+func (s *S3) listUploads(r *http.Request) reply {
+	q := r.URL.Query()
+	type upload struct{ Key, UploadId, Initiated string }
+	var all []upload
+	for id, u := range s.uploads {
+		if strings.HasPrefix(u.key, q.Get("prefix")) && u.key+id > q.Get("key-marker")+q.Get("upload-id-marker") {
+			all = append(all, upload{u.key, id, u.time.UTC().Format("2006-01-02T15:04:05.000Z")})
+		}
+	}
+	slices.SortFunc(all, func(a, b upload) int { return strings.Compare(a.Key+a.UploadId, b.Key+b.UploadId) })
+	var out struct {
+		IsTruncated        bool
+		NextKeyMarker      string `xml:",omitempty"`
+		NextUploadIdMarker string `xml:",omitempty"`
+		Upload             []upload
+	}
+	if len(all) > page {
+		all = all[:page]
+		out.IsTruncated, out.NextKeyMarker, out.NextUploadIdMarker = true, all[page-1].Key, all[page-1].UploadId
+	}
+	out.Upload = all
+	return reply{status: 200, body: toXML("ListMultipartUploadsResult", out)}
+}
+
+// page is the length of a list's answer.
+const page = 3
+
 func (s *S3) list(r *http.Request) reply {
 	q := r.URL.Query()
 	after := max(q.Get("start-after"), q.Get("continuation-token"))
@@ -432,7 +464,6 @@ func (s *S3) list(r *http.Request) reply {
 		NextContinuationToken string `xml:",omitempty"`
 		Contents              []content
 	}
-	const page = 3
 	if len(keys) > page {
 		keys = keys[:page]
 		out.IsTruncated, out.NextContinuationToken = true, keys[page-1]

@@ -39,6 +39,7 @@ func Bucket(t *testing.T, open func(t *testing.T) objstore.Bucket) {
 		{"List", testList},
 		{"ListStops", testListStops},
 		{"Delete", testDelete},
+		{"Sweep", testSweep},
 		{"Keys", testKeys},
 		{"Cancelled", testCancelled},
 		{"Location", testLocation},
@@ -386,6 +387,57 @@ func testDelete(t *testing.T, b objstore.Bucket) {
 		t.Error("a bad key is ignored")
 	}
 	wantKeys(t, b, "", "", "a/2")
+}
+
+// testSweep: work in progress is left alone, what was given up is not, and
+// objects are no leftovers.
+func testSweep(t *testing.T, b objstore.Bucket) {
+	put(t, b, "d/object", "x", objstore.Always)
+	const n = 4
+	var writers []objstore.Writer
+	for i := range n {
+		w, err := b.Create(t.Context(), fmt.Sprintf("d/%d/k", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(make([]byte, 9<<20)); err != nil {
+			t.Fatal(err)
+		}
+		writers = append(writers, w)
+	}
+	sweep := func(prefix string, age time.Duration) int {
+		t.Helper()
+		now, err := b.Now(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := b.Sweep(t.Context(), prefix, now.Add(-age))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := sweep("", time.Hour); n != 0 {
+		t.Errorf("%d are swept that are younger than an hour", n)
+	}
+	if n := sweep("e/", -time.Hour); n != 0 {
+		t.Errorf("%d are swept that are elsewhere", n)
+	}
+	if _, err := writers[0].Close(t.Context()); err != nil {
+		t.Errorf("Close after others were swept: %v", err)
+	}
+	if got := sweep("d/", -time.Hour); got != n-1 && got != 0 { // a bucket in memory has none
+		t.Errorf("%d were swept, want %d", got, n-1)
+	}
+	if n := sweep("", -time.Hour); n != 0 {
+		t.Errorf("%d were swept again", n)
+	}
+	for _, w := range writers[1:] {
+		if err := w.Abort(t.Context()); err != nil {
+			t.Errorf("Abort after Sweep: %v", err)
+		}
+	}
+	wantKeys(t, b, "", "", "d/0/k", "d/object")
 }
 
 func testKeys(t *testing.T, b objstore.Bucket) {
