@@ -1,0 +1,165 @@
+package schema
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// shapes are table schemas that records meet: what they become may differ, but
+// never whether they become something.
+func shapes(t testing.TB) []*Schema {
+	var out []*Schema
+	for _, text := range []string{
+		`struct<a: long, b: string, c: struct<d: list<long>, e: timestamptz>, l: list<struct<x: long, y: string>>>`,
+		`struct<a: string, b: list<list<double>>, c: map<string, long>, l: map<string, list<string>>, k: boolean>`,
+		`struct<a: decimal(10, 2), b: uuid, c: date, l: list<map<string, struct<x: int>>>, k: float>`,
+		`struct<a: struct<a: struct<a: struct<a: long>>>, b: binary, c: fixed[3], k: time, l: timestamp, m: timestamp_ns, n: int, _fh_rescued: string>`,
+	} {
+		typ, err := ParseType(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, numbered(&Schema{Fields: typ.Fields}))
+	}
+	return out
+}
+
+var seeds = []string{
+	`{"a":1,"b":"x","c":{"d":[1,2],"e":"2024-01-02T03:04:05Z"},"l":[{"x":1},{"y":"z\u0041"}]}`,
+	`{"a":1.5,"b":null,"c":{"d":[1,"q"]},"l":[{"x":"bad"}]} {"k/~":1e400}` + "\n" + `{"a":`,
+	"\xEF\xBB\xBF{\"a\":true}\n\n{\"a\":false}x",
+	`{"a":{"a":{"a":{"a":5,"b":[]}}},"b":"YWJj","c":"YWJj","k":"12:34:56.5","l":"2024-02-29T00:00:00","m":"2024-02-29 00:00:00.000000001"}`,
+	`{"a":-0.0,"b":[[1,2.5],[]],"c":{"x":1,"y":"no"},"l":{"p":["q"],"r":null},"k":true}`,
+	`{"\ud800":1,"\udc00":"\ud83d\ude00","é":{},"":[null]}`,
+	`{"a":12345678901234567890123,"b":1e-320,"c":0.1000000000000000055511151231257827,"A":2}`,
+	`{"a":1,"\u0061":2}`, `[1,2]`, `"x" 1 true null`, `{"a":[{"b":[{"c":[1,{"d":2}]}]}]}`,
+	"{\"a\":\"\x80\"}\n{\"b\":\"ok\"}", "{\"a\":1}\x00", `{"a":1e5,"b":"2024-01-02T03:04:05.123456789Z"}`,
+	`{"_fh_offset":1,"_file":"x","a.b":1,"a_b":2,"a b":3}`,
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range seeds {
+		f.Add([]byte(s), []byte(`{"a":0}`))
+	}
+	tables := shapes(f)
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		judgeAll(t, [][]byte{a, b, nil, a}, tables)
+	})
+}
+
+// judgeAll decodes the units for many tables and holds the results against the
+// oracles.
+func judgeAll(t testing.TB, units [][]byte, tables []*Schema) {
+	r := newRig(t, Options{})
+	defer r.mem.AssertSize(&tb{t}, 0)
+	o, s := r.evolved(units, nil)
+	first := verdicts(o)
+	checkUnits(t, o, units)
+	checkRows(t, o, s, units)
+	o.Data.Release()
+	for _, table := range tables {
+		o, s := r.evolved(units, table)
+		if v := verdicts(o); v != first {
+			t.Errorf("verdicts depend on the table %s:\n%s\n%s", show(table), first, v)
+		}
+		checkRows(t, o, s, units)
+		o.Data.Release()
+	}
+	checkSplit(t, units, first)
+}
+
+type tb struct{ testing.TB }
+
+func (b *tb) Errorf(format string, args ...any) { b.TB.Errorf(format, args...) }
+
+var _ memory.TestingT = (*tb)(nil)
+
+// checkUnits checks that nothing of a record is lost, and that encoding/json
+// agrees about what is valid.
+func checkUnits(t testing.TB, o *Decoded, units [][]byte) {
+	t.Helper()
+	outcomes := map[int32][]bool{} // by unit: is the n-th a row
+	at := func(unit, sub int32, row bool) {
+		for int(sub) >= len(outcomes[unit]) {
+			outcomes[unit] = append(outcomes[unit], false)
+		}
+		outcomes[unit][sub] = row
+	}
+	n := 0
+	for i := range o.Unit {
+		at(o.Unit[i], o.Sub[i], true)
+		n++
+	}
+	for _, r := range o.Rejects {
+		at(r.Unit, r.Sub, false)
+		n++
+	}
+	skipped := 0
+	for _, k := range o.Skipped {
+		skipped += k
+	}
+	if skipped+len(outcomes) != len(units) {
+		t.Errorf("%d of %d units skipped, %d are something", skipped, len(units), len(outcomes))
+	}
+	for _, list := range outcomes {
+		n -= len(list)
+	}
+	if n != 0 {
+		t.Errorf("%d outcomes have the same place, or places are left out", n)
+	}
+	for u, list := range outcomes {
+		rec := units[u]
+		if len(rec) == 0 || len(rec) > carefulBytes || bytes.IndexByte(rec, 0) >= 0 || !utf8.Valid(rec) {
+			continue
+		}
+		vals, whole := values(rec)
+		for i, v := range vals {
+			if i >= len(list) {
+				t.Errorf("value %d of %.200q is lost", i, rec)
+				break
+			}
+			if v.glued() {
+				break
+			}
+			if row := v.text[0] == '{' && !hasDuplicate(v.text); list[i] != row {
+				t.Errorf("value %d of %.200q: row is %v, want %v", i, rec, list[i], row)
+			}
+		}
+		if whole && len(vals) != len(list) && !slices.ContainsFunc(vals, jsonValue.glued) {
+			t.Errorf("%.200q has %d values, but became %d units", rec, len(vals), len(list))
+		}
+	}
+}
+
+// checkSplit checks that a splitter comes to the same verdicts.
+func checkSplit(t testing.TB, units [][]byte, want string) {
+	t.Helper()
+	s := NewSplitter(Options{})
+	o := Decoded{Skipped: map[string]int{}}
+	for i, rec := range units {
+		if skip := s.Open(rec); skip != "" {
+			o.Skipped[skip]++
+			continue
+		}
+		for u, ok := s.Next(); ok; u, ok = s.Next() {
+			if u.Reject != nil {
+				r := *u.Reject
+				r.Unit = int32(i)
+				o.Rejects = append(o.Rejects, r)
+				continue
+			}
+			o.Unit, o.Sub = append(o.Unit, int32(i)), append(o.Sub, u.Sub)
+			if !json.Valid(u.Value) {
+				t.Errorf("unit %q is no JSON", u.Value)
+			}
+		}
+	}
+	if got := verdicts(&o); got != want {
+		t.Errorf("the splitter says\n%s\nthe decoder\n%s", got, want)
+	}
+}
