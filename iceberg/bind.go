@@ -33,7 +33,8 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 		return t.halt(b.reg.state, "%s", b.reg.reason)
 	}
 	if b.reg.state == OK {
-		return nil
+		_, err := t.Evolve(ctx, t.sink.columns(t.name)) // columns that were declared since
+		return err
 	}
 	if err := t.acceptable(ctx, b); err != nil {
 		return err
@@ -142,7 +143,7 @@ func (t *table) bind(ctx context.Context, st pipeline.Stamp) error {
 	case b.reg.state != Half:
 		return t.halt(b.reg.state, "right after it was bound: %s", b.reg.reason)
 	}
-	return t.enter(ctx, b.md, st)
+	return t.enter(ctx, b.md, st, false)
 }
 
 // binding is the edit of a bind commit; was may be nil.
@@ -176,15 +177,19 @@ func (t *table) sameBytes(b *base, sid int64) error {
 	}
 }
 
-// enter appends the `bound` entry, unless there is one for this very table.
-func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Stamp) error {
+// enter appends the `bound` entry, unless there is one for this very table. Only
+// rebinding replaces the entry of another.
+func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Stamp, rebinding bool) error {
 	pin, err := t.pin(md)
 	if err != nil {
 		return err
 	}
 	_, err = t.sink.ctl.Append(ctx, func(log *pipeline.Decisions) (*pipeline.Entry, error) {
-		if b := log.Bound(t.name); b != nil && b.UUID == md.TableUUID().String() {
+		switch b := log.Bound(t.name); {
+		case b != nil && b.UUID == md.TableUUID().String():
 			return nil, nil
+		case b != nil && !rebinding:
+			return nil, t.halt(Replaced, "the table's uuid is %s, bound is %s", md.TableUUID(), b.UUID)
 		}
 		if log.Stamp().Newer(st) {
 			return nil, fmt.Errorf("bind table %s under %v: %w: the control log is at %v", t.name, st, pipeline.ErrStale, log.Stamp())

@@ -2,7 +2,6 @@ package iceberg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/firehosed/firehosed/internal/objstore"
@@ -12,35 +11,31 @@ import (
 // removed stay there.
 const probeKey = "/_firehosed/_probe/"
 
-// Check reports whether the configuration works here and now: the warehouse can be
-// written to and read, and the catalog answers. Errors begin with the key that they
-// are about. It leaves nothing behind where it may delete.
-func (s *Sink) Check(ctx context.Context) error {
-	return errors.Join(s.checkWarehouse(ctx), s.checkCatalog(ctx))
-}
-
-func (s *Sink) checkWarehouse(ctx context.Context) error {
+// CheckWarehouse reports whether the warehouse can be written to and read. It
+// leaves nothing behind where it may delete.
+func (s *Sink) CheckWarehouse(ctx context.Context) error {
 	b, key, err := s.storage.at(ctx, s.cfg.Warehouse+probeKey+newID().String())
 	if err != nil {
-		return fmt.Errorf("warehouse: %w", err)
+		return err
 	}
 	if _, err := b.Put(ctx, key, []byte("probe"), objstore.Always); err != nil {
-		return fmt.Errorf("warehouse: write to %s: %w", s.cfg.Warehouse, err)
+		return fmt.Errorf("write to %s: %w", s.cfg.Warehouse, err)
 	}
 	if _, _, err := b.Get(ctx, key); err != nil {
-		return fmt.Errorf("warehouse: read from %s: %w", s.cfg.Warehouse, err)
+		return fmt.Errorf("read from %s: %w", s.cfg.Warehouse, err)
 	}
 	_ = b.Delete(ctx, key) // leave to delete is not needed
 	return nil
 }
 
-func (s *Sink) checkCatalog(ctx context.Context) error {
+// CheckCatalog reports whether the catalog can be opened and answers.
+func (s *Sink) CheckCatalog(ctx context.Context) error {
 	cat, err := s.catalog(ctx)
 	if err != nil {
-		return fmt.Errorf("catalog: %w", err)
+		return err
 	}
 	if _, err := cat.CheckNamespaceExists(s.withFiles(ctx), []string{s.cfg.Namespace}); err != nil {
-		return fmt.Errorf("catalog: look up namespace %s: %w", s.cfg.Namespace, err)
+		return fmt.Errorf("look up namespace %s: %w", s.cfg.Namespace, err)
 	}
 	return nil
 }

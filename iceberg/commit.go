@@ -29,11 +29,11 @@ type base struct {
 }
 
 // load returns the table as it is now. An answer older than one already seen (a
-// cache, a replica) is an error: nothing may be judged on it. A state that halts was
-// seen twice, the second time with the control log read to its end before.
+// cache, a replica) is an error: nothing may be judged on it. A state other than OK
+// was seen twice, the second time with the control log read to its end before.
 func (t *table) load(ctx context.Context) (*base, error) {
 	b, err := t.look(ctx, t.sink.ctl.Known())
-	if err != nil || !b.reg.state.halts() {
+	if err != nil || b.reg.state == OK {
 		return b, err
 	}
 	log, err := t.sink.ctl.Read(ctx)
@@ -112,6 +112,9 @@ func (t *table) run(ctx context.Context, ch *change, d decide) error {
 				return fmt.Errorf("commit to table %s: %w (last: %w)", t.name, err, last)
 			}
 		}
+		if err := t.sink.pace.wait(ctx, t.name); err != nil {
+			return fmt.Errorf("commit to table %s: %w", t.name, err)
+		}
 		failpoint.Hit("commit.beforeLoad")
 		b, err := t.load(ctx)
 		if halt := (*pipeline.Halt)(nil); errors.As(err, &halt) {
@@ -122,6 +125,9 @@ func (t *table) run(ctx context.Context, ch *change, d decide) error {
 			continue
 		}
 		failpoint.Hit("commit.afterLoad")
+		if attempt > 0 {
+			failpoint.Hit("commit.afterResolve")
+		}
 		e, err := d(ctx, b)
 		if errors.Is(err, errAgain) {
 			last = err
@@ -134,6 +140,7 @@ func (t *table) run(ctx context.Context, ch *change, d decide) error {
 		if last = t.send(ctx, b, ch, e, attempt); last == nil {
 			return nil
 		}
+		failpoint.Hit("commit.beforeResolve")
 	}
 }
 
@@ -147,20 +154,18 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 	if err != nil {
 		return err
 	}
-	if err := t.sink.pace.wait(ctx, t.name); err != nil {
-		return err
-	}
 	failpoint.Hit("commit.beforeSend")
 	log := t.sink.log.With("table", t.name, "commit", ch.id.String(), "snapshot", ch.sid, "attempt", attempt)
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.send", slog.String("kind", ch.kind))
 	failpoint.Hit("commit.sent")
-	_, _, err = cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
+	md, _, err := cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
 	failpoint.Hit("commit.afterReply")
 	if err != nil {
 		log.LogAttrs(ctx, slog.LevelDebug, "commit.unknown", slog.Any("error", err))
 		return fmt.Errorf("commit to table %s: %w", t.name, err)
 	}
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.done")
+	_ = t.accept(md) // a load beside us may have shown more
 	return nil
 }
 

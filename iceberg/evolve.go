@@ -48,7 +48,9 @@ func (t *table) evolve(ctx context.Context, want *schema.Schema, rebinding bool)
 			_, _, err = cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
 		}
 		failpoint.Hit("schema.afterEvolveSent")
-		last = err // whatever it is: what counts is the schema that the next load shows
+		if last = err; err == nil { // whatever it is: what counts is the schema that the next load shows
+			failpoint.Hit("schema.afterEvolve")
+		}
 	}
 }
 

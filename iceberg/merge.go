@@ -33,7 +33,7 @@ func (t *table) mergeManifests(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read manifest list %s: %w", b.reg.head.ManifestList, err)
 	}
-	old := worthMerging(list)
+	old := worthMerging(list, t.sink.mergeFrom)
 	if len(old) == 0 {
 		return 0, nil
 	}
@@ -66,7 +66,7 @@ func (t *table) mergeManifests(ctx context.Context) (int, error) {
 }
 
 // worthMerging returns the small data manifests of the specs that have many.
-func worthMerging(list []icego.ManifestFile) map[string]icego.ManifestFile {
+func worthMerging(list []icego.ManifestFile, from int) map[string]icego.ManifestFile {
 	bySpec := map[int32][]icego.ManifestFile{}
 	for _, m := range list {
 		if m.ManifestContent() == icego.ManifestContentData && m.Length() < smallManifest {
@@ -75,7 +75,7 @@ func worthMerging(list []icego.ManifestFile) map[string]icego.ManifestFile {
 	}
 	out := map[string]icego.ManifestFile{}
 	for _, ms := range bySpec {
-		if len(ms) < mergeFrom {
+		if len(ms) < from {
 			continue
 		}
 		for _, m := range ms {

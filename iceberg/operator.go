@@ -147,7 +147,7 @@ func (s *Sink) Rebind(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	return t.enter(ctx, md, st)
+	return t.enter(ctx, md, st, true)
 }
 
 // RebuildControl writes a control log for tables whose control prefix was lost: a

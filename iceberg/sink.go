@@ -16,16 +16,17 @@ import (
 
 // Sink writes the tables of one pipeline. Safe for concurrent use.
 type Sink struct {
-	cfg      Config
-	ctl      *pipeline.Control
-	pipeline string
-	who      string // holder of leases
-	log      *slog.Logger
-	base     func(table string) *schema.Schema
-	pause    func(ctx context.Context, attempt int) error
-	pace     *pacer
-	storage  *storage
-	pool     *parquetfile.Pool
+	cfg       Config
+	ctl       *pipeline.Control
+	pipeline  string
+	who       string // holder of leases
+	log       *slog.Logger
+	base      func(table string) *schema.Schema
+	pause     func(ctx context.Context, attempt int) error
+	pace      *pacer
+	storage   *storage
+	pool      *parquetfile.Pool
+	mergeFrom int // small manifests that are worth a merge
 
 	opening  turn
 	cat      Catalog // guarded by opening
@@ -72,7 +73,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, who: newWho(), pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
-		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(),
+		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(), mergeFrom: mergeFrom,
 	}
 	pool, err := parquetfile.NewPool(parquetfile.Options{Codec: cfg.Codec, Level: cfg.Level, RowGroupBytes: s.rowGroupBytes()})
 	if err != nil {
@@ -101,6 +102,9 @@ func (s *Sink) Table(ctx context.Context, name string, st pipeline.Stamp) (pipel
 		return nil, err
 	}
 	defer t.turn.give()
+	if _, err := s.ctl.Read(ctx); err != nil { // a table that is gone must not be taken for one that never was
+		return nil, fmt.Errorf("open table %s: %w", name, err)
+	}
 	if err := t.open(ctx, st); err != nil {
 		return nil, err
 	}
