@@ -213,7 +213,7 @@ func unjoin(err error) []error {
 		return nil
 	}
 	many, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost join is taken apart
-	if !ok {
+	if !ok || err.Error() != errors.Join(many.Unwrap()...).Error() { // the latter: several %w in one text
 		return []error{err}
 	}
 	var all []error

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/control"
@@ -143,22 +144,19 @@ func (c *call) named() (*File, string, error) {
 	return nil, "", usagef("%s has no pipeline %q: it has %s", c.file, c.pipeline, strings.Join(names, ", "))
 }
 
-// check asks everything that the unit depends on. The error joins one line each
-// for all that is wrong.
+// check asks everything that the unit depends on. The error is one line for the
+// source and one for the sink.
 func (u *unit) check(ctx context.Context) error {
-	checks := []func(context.Context) error{u.src.check, u.snk.check, u.checkControl}
-	errs := make([]error, len(checks))
-	done := make(chan int)
-	for i, f := range checks {
-		go func() {
-			errs[i] = f(ctx)
-			done <- i
-		}()
-	}
-	for range checks {
-		<-done
-	}
-	return errors.Join(errs...)
+	var fromSource, toSink error
+	var wg sync.WaitGroup
+	wg.Go(func() { fromSource = u.src.check(ctx) })
+	wg.Go(func() {
+		if toSink = u.snk.check(ctx); toSink == nil {
+			toSink = u.checkControl(ctx)
+		}
+	})
+	wg.Wait()
+	return errors.Join(fromSource, toSink)
 }
 
 func (u *unit) checkControl(ctx context.Context) error {

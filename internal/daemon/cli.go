@@ -81,7 +81,9 @@ func complain(p Process, err error) {
 		}
 		return
 	}
-	fmt.Fprintf(p.Stderr, "firehosed: %v\n", err)
+	for _, one := range unjoin(err) {
+		fmt.Fprintf(p.Stderr, "firehosed: %v\n", one)
+	}
 }
 
 func dispatch(ctx context.Context, p Process) error {

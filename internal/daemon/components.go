@@ -7,7 +7,6 @@ import (
 
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/internal/objstore"
-	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -46,7 +45,6 @@ type source struct {
 	check    func(ctx context.Context) error                // can it be reached, is there something to read
 	position func(text string) (pipeline.Position, error)   // as an operator writes it
 	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included
-	lag      func() []telemetry.Lag                         // nil: not known. It must not wait
 	close    func()
 }
 
@@ -64,5 +62,6 @@ type sink struct {
 	interval time.Duration                   // the commit interval
 	check    func(ctx context.Context) error // can it be reached and written to
 	inspect  func(ctx context.Context, table string) (tableState, error)
-	tables   inspect.Tables // for verify
+	tables   inspect.Tables                                // for verify
+	maintain func(ctx context.Context, table string) error // nil: there is nothing to do
 }

@@ -23,7 +23,7 @@ func sinks() []sinkKind {
 }
 
 func icebergControl(cfg *iceberg.Config, name string) (string, objstore.Config) {
-	return cfg.ControlLocation(name), objstore.Config{}
+	return cfg.ControlLocation(name), cfg.S3
 }
 
 // icebergColumns returns the types that tables declare.
@@ -53,10 +53,26 @@ func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
 	}
 	return &sink{
 		Sink: sk, keeper: icebergKeeper{sk}, interval: cfg.CommitInterval,
-		check:   func(ctx context.Context) error { return nil },
+		check:   func(ctx context.Context) error { return checkIceberg(ctx, cfg, sk) },
 		inspect: func(ctx context.Context, table string) (tableState, error) { return inspectIceberg(ctx, sk, table) },
 		tables:  icebergTables{sk},
+		maintain: func(ctx context.Context, table string) error {
+			_, err := sk.Maintain(ctx, table)
+			return err
+		},
 	}, nil
+}
+
+// checkIceberg says in one line what stands in the way of writing: the first thing,
+// since much else follows from it.
+func checkIceberg(ctx context.Context, cfg iceberg.Config, sk *iceberg.Sink) error {
+	if err := sk.CheckWarehouse(ctx); err != nil {
+		return fmt.Errorf("sink.iceberg.warehouse: %w", explain(err, cfg.Warehouse))
+	}
+	if err := sk.CheckCatalog(ctx); err != nil {
+		return fmt.Errorf("sink.iceberg.catalog: %w", explain(err, "the catalog"))
+	}
+	return nil
 }
 
 // icebergKeeper is an iceberg sink as operators' commands use it.

@@ -3,10 +3,8 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/firehosed/firehosed/consumer/kafka"
 	"github.com/firehosed/firehosed/pipeline"
@@ -58,16 +56,14 @@ func kafkaDistance(from, to pipeline.Position) (int64, bool) {
 	return max(0, b-a), err == nil && err2 == nil
 }
 
-// checkKafka says in one line what stands in the way of reading.
+// checkKafka says in a line each what stands in the way of reading.
 func checkKafka(ctx context.Context, cfg kafka.Config, src *kafka.Source) error {
-	brokers := strings.Join(cfg.Brokers, ", ")
+	if err := src.Check(ctx); err != nil {
+		return below("source.kafka", err)
+	}
 	parts, err := src.Partitions(ctx)
-	if err != nil {
-		return fmt.Errorf("source.kafka: %w", explain(err, "brokers "+brokers))
+	if err == nil && len(parts) == 0 {
+		err = fmt.Errorf("topics_regex: no topic matches %q: create one, or correct the expression", cfg.TopicsRegex)
 	}
-	if len(parts) == 0 {
-		return errors.New("source.kafka.topics_regex: no topic matches " + strconv.Quote(cfg.TopicsRegex) + " on " + brokers +
-			": create one, or correct the expression")
-	}
-	return nil
+	return below("source.kafka", err)
 }

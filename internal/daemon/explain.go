@@ -13,11 +13,13 @@ import (
 // explain adds what to do to an error that a newcomer is likely to meet. place is
 // the folder, URI or address that it is about.
 func explain(err error, place string) error {
-	var coded interface{ ErrorCode() string } // of AWS and what speaks its protocols
 	var dns *net.DNSError
+	var coded interface{ ErrorCode() string } // an answer of AWS, or of what speaks its protocols
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &coded): // explained by who knows the code
+		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("the disk that holds %s is full: free some space or choose another folder: %w", place, err)
 	case errors.Is(err, syscall.EROFS):
@@ -32,22 +34,6 @@ func explain(err error, place string) error {
 		return fmt.Errorf("nothing listens at %s: is the service running, and is the address right? %w", place, err)
 	case errors.As(err, &dns):
 		return fmt.Errorf("the name %s of %s is not known: is it spelt right? %w", dns.Name, place, err)
-	case errors.As(err, &coded):
-		return explainCode(coded.ErrorCode(), place, err)
-	}
-	return err
-}
-
-func explainCode(code, place string, err error) error {
-	switch code {
-	case "NoSuchBucket":
-		return fmt.Errorf("the bucket of %s does not exist: create it, or correct its name: %w", place, err)
-	case "AccessDenied", "AllAccessDisabled", "Forbidden":
-		return fmt.Errorf("these credentials may not use %s: allow them to list, read and write there: %w", place, err)
-	case "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken":
-		return fmt.Errorf("the credentials for %s are refused: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the profile in use: %w", place, err)
-	case "PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException":
-		return fmt.Errorf("%s is in another region: set s3.region: %w", place, err)
 	}
 	return err
 }

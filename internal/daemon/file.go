@@ -69,13 +69,18 @@ type Pipeline struct {
 	// committed. Default 0: no limit.
 	MaxRows int64 `yaml:"max_rows"`
 
+	// MaintenanceInterval is how often a worker looks after tables that it writes to:
+	// merges manifests, expires snapshots, removes files that nothing refers to. 0: never.
+	// Default 5m, at least 10s.
+	MaintenanceInterval time.Duration `yaml:"maintenance_interval"`
+
 	// Sink is where rows go.
 	Sink Sink `yaml:"sink"`
 }
 
 // SetDefaults implements config.Defaulter.
 func (p *Pipeline) SetDefaults() {
-	*p = Pipeline{JSON: defaultJSON(), LetGoAfter: 2 * time.Minute}
+	*p = Pipeline{JSON: defaultJSON(), LetGoAfter: 2 * time.Minute, MaintenanceInterval: 5 * time.Minute}
 }
 
 // Route sends records to a table. It matches by topic, by a field of the record,
@@ -223,18 +228,27 @@ func (f *File) Validate() error {
 
 // below puts a key path before every error of a join.
 func below(path string, err error) error {
-	many, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // only the outermost join is taken apart
-	switch {
-	case err == nil:
+	var errs []error
+	for _, e := range unjoin(err) {
+		errs = append(errs, fmt.Errorf("%s.%w", path, e))
+	}
+	return errors.Join(errs...)
+}
+
+// unjoin returns the errors that errors.Join put together.
+func unjoin(err error) []error {
+	if err == nil {
 		return nil
-	case !ok:
-		return fmt.Errorf("%s.%w", path, err)
+	}
+	many, ok := err.(interface{ Unwrap() []error })                  //nolint:errorlint // only the outermost join is taken apart
+	if !ok || err.Error() != errors.Join(many.Unwrap()...).Error() { // the latter: several %w in one text
+		return []error{err}
 	}
 	var errs []error
 	for _, e := range many.Unwrap() {
-		errs = append(errs, below(path, e))
+		errs = append(errs, unjoin(e)...)
 	}
-	return errors.Join(errs...)
+	return errs
 }
 
 func (p *Pipeline) validate() error {
@@ -254,6 +268,9 @@ func (p *Pipeline) validate() error {
 	}
 	if p.MaxRows < 0 {
 		bad("max_rows: %d is below 0", p.MaxRows)
+	}
+	if p.MaintenanceInterval != 0 && p.MaintenanceInterval < 10*time.Second {
+		bad("maintenance_interval: %s is below the minimum of 10s; 0 turns it off", config.FormatDuration(p.MaintenanceInterval))
 	}
 	for i := range p.Routes {
 		errs = append(errs, below(fmt.Sprintf("routes[%d]", i), p.Routes[i].validate()))

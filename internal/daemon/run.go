@@ -36,6 +36,8 @@ type running struct {
 	*unit
 	run     *pipeline.Pipeline
 	watched *telemetry.Watched
+	lag     *lagWatch
+	log     *slog.Logger
 }
 
 // runCommand is "run": it works until ctx ends.
@@ -81,7 +83,9 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 	defer d.close(outlive)
 	var meters []*meter
 	for _, u := range d.units {
-		meters = append(meters, &meter{watched: u.watched, status: u.run.Status, lag: u.src.lag})
+		meters = append(meters, &meter{watched: u.watched, status: u.run.Status, lag: u.lag.lag})
+		wg.Go(func() { u.lag.run(outlive) })
+		wg.Go(func() { u.maintain(ctx, d.file.Pipelines[u.name].MaintenanceInterval) })
 	}
 	wg.Go(func() { progress(outlive, meters, term, jsonOut) })
 	context.AfterFunc(ctx, func() {
@@ -137,9 +141,10 @@ func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 			return err
 		}
 		u.cfg.AsNewRevision = asNew
-		r := &running{unit: u, watched: d.metrics.Pipeline(name)}
+		r := &running{unit: u, watched: d.metrics.Pipeline(name), log: d.log.With("pipeline", name)}
 		r.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
-		r.watched.Watch(r.run.Status, u.src.lag)
+		r.lag = &lagWatch{u: u, status: r.run.Status}
+		r.watched.Watch(r.run.Status, r.lag.lag)
 		d.units = append(d.units, r)
 	}
 	d.metrics.Budget(func() (total, used int64) {

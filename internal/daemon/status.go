@@ -146,7 +146,7 @@ func (p *partitionState) sortKey() string { return fmt.Sprintf("%s/%12s", p.Topi
 func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp pipeline.Stamp) partitionState {
 	ps := partitionState{Partition: p.Key(), Topic: u.src.Name(p), ID: p.ID}
 	hint, err := u.src.Hint(ctx, p)
-	end, err2 := u.src.Locate(ctx, p, time.Now().AddDate(100, 0, 0))
+	end, err2 := u.src.Locate(ctx, p, endOfTime())
 	if err := errors.Join(err, err2); err != nil {
 		ps.Err = err.Error()
 		return ps

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/firehosed/firehosed/internal/telemetry"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+const (
+	lagEvery   = 5 * time.Second // how often the ends of partitions are asked for
+	lagAtATime = 4               // partitions asked for at once
+)
+
+// lagWatch keeps how far the partitions that this worker reads are behind. The
+// ends are asked for apart, so that reading the lag never waits. Safe for
+// concurrent use.
+type lagWatch struct {
+	u      *unit
+	status func() pipeline.Status
+
+	mu struct {
+		sync.Mutex
+		ends map[string]pipeline.Position // by source key; nil: never asked
+	}
+}
+
+// run asks again and again until ctx ends.
+func (l *lagWatch) run(ctx context.Context) {
+	for {
+		l.ask(ctx)
+		t := time.NewTimer(lagEvery)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// ask reads the ends of all partitions that are being read. One that does not
+// answer keeps its old end.
+func (l *lagWatch) ask(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lagEvery*2)
+	defer cancel()
+	mine := map[string]bool{}
+	for _, lane := range l.status().Lanes {
+		mine[lane.Partition] = true
+	}
+	if len(mine) == 0 {
+		return
+	}
+	parts, err := l.u.src.Partitions(ctx)
+	if err != nil {
+		return // reading tells it, and louder
+	}
+	log := l.u.ctl.Known()
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, lagAtATime)
+	for _, p := range parts {
+		key := log.Identity(p).Key()
+		if !mine[key] {
+			continue
+		}
+		wg.Go(func() {
+			turns <- struct{}{}
+			defer func() { <-turns }()
+			if end, err := l.u.src.Locate(ctx, p, endOfTime()); err == nil {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				if l.mu.ends == nil {
+					l.mu.ends = map[string]pipeline.Position{}
+				}
+				l.mu.ends[key] = end.At
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// endOfTime is a time to come, which Locate takes for the end of a log.
+func endOfTime() time.Time { return time.Now().AddDate(100, 0, 0) }
+
+// lag returns what is not yet committed of the partitions whose end is known, or
+// nil if none is.
+func (l *lagWatch) lag() []telemetry.Lag {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.ends == nil {
+		return nil
+	}
+	lags := []telemetry.Lag{}
+	for _, lane := range l.status().Lanes {
+		end, known := l.mu.ends[lane.Partition]
+		if !known {
+			continue
+		}
+		// What was read since the end was asked for is part of the log, too.
+		n, ok := l.u.src.distance(lane.Low, max(end, lane.At))
+		p, err := pipeline.ParsePartition(lane.Partition)
+		if ok && err == nil {
+			lags = append(lags, telemetry.Lag{Partition: p, Records: n})
+		}
+	}
+	return lags
+}
