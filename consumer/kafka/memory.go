@@ -24,8 +24,9 @@ type ledger struct {
 
 	mu struct {
 		sync.Mutex
-		used  int64
-		freed chan struct{} // closed and replaced whenever memory comes back
+		used     int64
+		unpacked int           // decompressed batches that are not released
+		freed    chan struct{} // closed and replaced whenever memory comes back
 	}
 }
 
@@ -60,6 +61,38 @@ func (l *ledger) acquire(ctx context.Context, n int64) error {
 		return err
 	}
 	return nil
+}
+
+// room waits until less than the limit is used, or nothing that is decompressed is
+// still to be released. False: ctx ended.
+func (l *ledger) room(ctx context.Context) bool {
+	for {
+		l.mu.Lock()
+		ok, freed := l.mu.used <= l.limit || l.mu.unpacked == 0, l.mu.freed
+		l.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// over reports whether more than the limit is used.
+func (l *ledger) over() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.used > l.limit
+}
+
+// unpacked counts decompressed batches.
+func (l *ledger) unpacked(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mu.unpacked += n
 }
 
 // charge adds n bytes, or gives -n back.
@@ -110,6 +143,9 @@ func (b *block) hold() { b.holds.Add(1) }
 func (b *block) drop() {
 	if b.holds.Add(-1) > 0 {
 		return
+	}
+	if b.buffer != nil {
+		b.l.unpacked(-1)
 	}
 	b.l.charge(-b.size)
 	if b.buffer != nil {

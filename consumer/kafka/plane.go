@@ -20,6 +20,7 @@ import (
 
 // Sizes of requests, in bytes on the wire.
 const (
+	leastRequest = 32 << 10
 	minRequest   = 256 << 10 // to a broker that had nothing last time
 	maxRequest   = 8 << 20
 	maxPartition = 1 << 20 // of one partition in a response, and waiting in a reader
@@ -45,6 +46,9 @@ type plane struct {
 	wg     sync.WaitGroup
 	kick   chan struct{} // look at the cluster soon
 
+	patience time.Duration // with readers that are not read from, when others wait for memory
+	skips    Skips
+
 	ratio atomic.Int64 // what fetched bytes decompress to, in percent, lately
 
 	mu struct { // before reader.mu
@@ -62,8 +66,9 @@ type node struct {
 	next int // where the next request begins, so that no partition is always last
 }
 
-func newPlane(cl *kgo.Client, dir *directory, mem *pool, l *ledger, cfg Config, log *slog.Logger) *plane {
-	p := &plane{cl: cl, dir: dir, logs: &logs{cl, dir}, ledger: l, pool: mem, cfg: cfg, log: log, kick: make(chan struct{}, 1)}
+func newPlane(cl *kgo.Client, dir *directory, s *Source) *plane {
+	p := &plane{cl: cl, dir: dir, logs: &logs{cl, dir}, ledger: s.ledger, pool: s.pool, cfg: s.cfg, log: s.log,
+		patience: s.patience, skips: s.skips, kick: make(chan struct{}, 1)}
 	p.unpack, _ = cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	p.life, p.stop = context.WithCancel(context.Background())
 	p.ratio.Store(400)
@@ -170,13 +175,13 @@ func (p *plane) serve(n *node) {
 			}
 			continue
 		default:
-			size = min(size, maxRequest, p.cfg.FetchBytes/4, maxPartition*int64(wanted))
+			size = min(size, maxRequest, maxPartition*int64(wanted))
 		}
-		hold := size + size*p.ratio.Load()/100
-		if err := p.ledger.acquire(p.life, hold); err != nil {
+		ask, hold := p.afford(size)
+		if !p.acquire(hold) {
 			return
 		}
-		got, err := p.fetch(n, size, hold)
+		got, err := p.fetch(n, ask, hold)
 		switch {
 		case err != nil && p.life.Err() == nil:
 			if !failing {
@@ -185,14 +190,65 @@ func (p *plane) serve(n *node) {
 			failing = true
 			p.look()
 			pause(p.life, 250*time.Millisecond)
-		case got >= size/2:
-			size, failing = size*2, false
+		case got >= ask/2:
+			size, failing = ask*2, false
 		case got == 0:
 			size, failing = max(size/2, minRequest), false
 		default:
 			failing = false
 		}
 	}
+}
+
+// afford returns how much to ask for, and to hold for it and what it decompresses
+// to: at most half of the limit, so that one request does not stop all others.
+func (p *plane) afford(size int64) (ask, hold int64) {
+	ratio := p.ratio.Load()
+	ask = max(min(size, p.cfg.FetchBytes/4*100/(100+ratio)), leastRequest)
+	return ask, min(ask+ask*ratio/100, p.cfg.FetchBytes/2)
+}
+
+// acquire waits for memory. When that takes long, readers that nobody reads from,
+// those of halted partitions for example, give theirs up. False: the plane is closed.
+func (p *plane) acquire(n int64) bool {
+	for p.life.Err() == nil {
+		ctx, cancel := context.WithTimeout(p.life, p.patience)
+		err := p.ledger.acquire(ctx, n)
+		cancel()
+		if err == nil {
+			return true
+		}
+		p.shed()
+	}
+	return false
+}
+
+// shed takes memory back from readers that are not read from.
+func (p *plane) shed() {
+	p.mu.Lock()
+	var rs []*reader
+	for r := range p.mu.readers {
+		rs = append(rs, r)
+	}
+	p.mu.Unlock()
+	for _, r := range rs {
+		r.shed(p.patience)
+	}
+}
+
+// room waits until a batch may be decompressed. What was fetched is paid for by an
+// estimate; where that was too low, readers wait for each other's batches.
+func (p *plane) room(ctx context.Context) bool {
+	for ctx.Err() == nil {
+		wait, cancel := context.WithTimeout(ctx, p.patience)
+		ok := p.ledger.room(wait)
+		cancel()
+		if ok {
+			return true
+		}
+		p.shed()
+	}
+	return false
 }
 
 // wanted counts the readers of a broker that have room, and reports whether others

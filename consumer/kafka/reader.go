@@ -18,6 +18,9 @@ const (
 	maxBatchBytes = 1 << 20
 )
 
+// maxRatio is what is believed at most, in percent, when memory is set aside.
+const maxRatio = 5_000
+
 // reader reads one partition. Next and Close are its user's; the plane fills it.
 type reader struct {
 	p     *plane
@@ -45,6 +48,8 @@ type reader struct {
 		waiting int64 // bytes in queue
 		err     error // nothing more comes after the queue
 		closed  bool
+		asked   time.Time // when Next last returned
+		idle    bool      // nobody calls Next, and others want the memory
 
 		node      int32 // who is asked
 		leader    leader
@@ -85,12 +90,14 @@ func newReader(p *plane, part pipeline.Partition, w place, at pipeline.Cursor, o
 	r.mu.next, r.mu.epoch, r.mu.node = offset, at.Epoch-1, -1
 	r.mu.leader = w.topic.parts[w.num]
 	r.mu.node = r.mu.leader.node
-	r.mu.high, r.mu.stable = -1, -1
+	r.mu.high, r.mu.stable, r.mu.asked = -1, -1, time.Now()
 	return r
 }
 
 // open reports whether the reader is to be fetched for. r.mu is held.
-func (r *reader) open() bool { return !r.mu.closed && r.mu.err == nil && !r.mu.suspect }
+func (r *reader) open() bool {
+	return !r.mu.closed && r.mu.err == nil && !r.mu.suspect && !r.mu.idle
+}
 
 // fail ends reading once the queue is empty. r.mu is held.
 func (r *reader) fail(err error) {
@@ -128,21 +135,12 @@ func (r *reader) lag() int64 {
 func (r *reader) Close() error {
 	r.p.remove(r)
 	r.mu.Lock()
-	queue := r.mu.queue
-	r.mu.closed, r.mu.queue, r.mu.waiting = true, nil, 0
+	r.mu.closed = true
 	r.mu.Unlock()
 	r.signal()
-	r.busy <- struct{}{}
+	r.busy <- struct{}{} // soon: Next has been woken
 	defer func() { <-r.busy }()
-	for i := range queue {
-		queue[i].drop()
-	}
-	if r.raw.e != nil {
-		r.close(&r.raw)
-	}
-	if r.cur != nil {
-		r.drop()
-	}
+	r.rewind()
 	r.stuck = errReaderClosed
 	return nil
 }
@@ -160,6 +158,18 @@ func (r *reader) Next(ctx context.Context) (*pipeline.Batch, error) {
 	if r.stuck != nil {
 		return nil, r.stuck
 	}
+	r.mu.Lock()
+	idle := r.mu.idle
+	r.mu.idle = false
+	r.mu.Unlock()
+	if idle {
+		r.p.wakeFor(r)
+	}
+	defer func() {
+		r.mu.Lock()
+		r.mu.asked = time.Now()
+		r.mu.Unlock()
+	}()
 	b := newBatch(r)
 	for !b.full() {
 		if r.raw.e == nil && !r.unpack(ctx, b) {
@@ -187,6 +197,9 @@ func (r *reader) unpack(ctx context.Context, b *batch) bool {
 		if r.cur == nil && !r.take(ctx, b.empty()) {
 			return false
 		}
+		if b.moved() && r.p.ledger.over() || !r.p.room(ctx) {
+			return false
+		}
 		e, rest, err := splitEntry(r.cur.data)
 		if e == nil || err != nil { // scan saw only whole ones
 			r.drop()
@@ -197,8 +210,10 @@ func (r *reader) unpack(ctx context.Context, b *batch) bool {
 			continue
 		}
 		if err := r.decode(e); err != nil {
-			r.stuck = unreadable(r.part, r.pos, e.last()+1, err)
-			return false
+			if !r.skip(e, err) {
+				return false
+			}
+			continue
 		}
 		if r.raw.e != nil {
 			return true
@@ -208,6 +223,64 @@ func (r *reader) unpack(ctx context.Context, b *batch) bool {
 			r.drop()
 			return false
 		}
+	}
+}
+
+// skip moves past a batch that cannot be read, if an operator has decided that its
+// records are left out. Else the reader is stuck.
+func (r *reader) skip(e entry, err error) bool {
+	end := e.last() + 1
+	if next, _, _ := splitEntry(r.cur.data); next != nil && next.first() > r.pos {
+		end = min(end, next.first()) // what the batch says of itself may be damaged too
+	}
+	r.mu.Lock()
+	if r.mu.high > r.pos {
+		end = min(end, r.mu.high)
+	}
+	r.mu.Unlock()
+	end = max(end, r.pos+1)
+	if r.p.skips == nil || !r.p.skips(r.part, position(r.pos), position(end)) {
+		r.stuck = unreadable(r.part, r.pos, end, err)
+		return false
+	}
+	r.pos = end
+	r.rewind()
+	return true
+}
+
+// rewind forgets what was fetched: it is fetched again from the position. The
+// turn is held.
+func (r *reader) rewind() {
+	if r.raw.e != nil {
+		r.close(&r.raw)
+	}
+	if r.cur != nil {
+		r.drop()
+	}
+	r.mu.Lock()
+	queue := r.mu.queue
+	r.mu.queue, r.mu.waiting = nil, 0
+	r.mu.next, r.mu.epoch = r.pos, r.epoch
+	r.mu.Unlock()
+	for i := range queue {
+		queue[i].drop()
+	}
+}
+
+// shed gives back what a reader holds that nobody has asked for a while.
+func (r *reader) shed(idle time.Duration) {
+	select {
+	case r.busy <- struct{}{}:
+		defer func() { <-r.busy }()
+	default:
+		return // in Next
+	}
+	r.mu.Lock()
+	idles := !r.mu.closed && (len(r.mu.queue) > 0 || r.cur != nil || r.raw.e != nil) && time.Since(r.mu.asked) >= idle
+	r.mu.idle = r.mu.idle || idles
+	r.mu.Unlock()
+	if idles {
+		r.rewind()
 	}
 }
 
@@ -310,12 +383,13 @@ func (r *reader) decode(e entry) error {
 func (r *reader) charge(e entry, data []byte, u *unpacked) {
 	size := int64(cap(data))
 	ratio := int64(len(data)) * 100 / int64(len(e))
-	r.p.ratio.Store((7*r.p.ratio.Load() + ratio + 7) / 8)
+	r.p.ratio.Store((7*r.p.ratio.Load() + min(ratio, maxRatio) + 7) / 8)
 	back := min(r.cur.spare, size)
 	r.cur.spare -= back
 	r.p.ledger.charge(size - back)
 	u.data, u.block = data, newBlock(r.p.ledger, size)
 	u.block.buffer, u.block.pool = data, r.p.pool
+	r.p.ledger.unpacked(1)
 }
 
 // decodeOld reads the formats before Kafka 0.11 with the client's own decoder.

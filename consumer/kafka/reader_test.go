@@ -437,19 +437,21 @@ func TestRecreatedWhileReading(t *testing.T) {
 	}
 }
 
+// bomb appends one record of 4 MiB that compresses to nearly nothing.
+func (b *broker) bomb(topic string) {
+	b.t.Helper()
+	cl := b.client(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(8<<20), kgo.BrokerMaxWriteBytes(64<<20))
+	if err := cl.ProduceSync(ctx(b.t), &kgo.Record{Topic: topic, Value: bytes.Repeat([]byte("bomb"), 1<<20)}).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func TestUnreadableBatchHalts(t *testing.T) {
 	b := newBroker(t)
 	b.create("t", 1)
-	cl := b.client(kgo.ProducerBatchCompression(kgo.GzipCompression()), kgo.ProducerBatchMaxBytes(8<<20), kgo.BrokerMaxWriteBytes(64<<20))
-	produce := func(v []byte) {
-		t.Helper()
-		if err := cl.ProduceSync(ctx(t), &kgo.Record{Topic: "t", Value: v}).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	produce([]byte("good"))
-	produce(bytes.Repeat([]byte("bomb"), 1<<20)) // 4 MiB of nearly nothing
-	produce([]byte("after"))
+	b.produce("t", 0, "good")
+	b.bomb("t")
+	b.produce("t", 0, "after")
 	cfg := b.config("t")
 	cfg.MaxBatchBytes = 1 << 20
 	s := b.source(cfg)

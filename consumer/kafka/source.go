@@ -18,11 +18,13 @@ import (
 // Source reads topics as a member of a consumer group. It is safe for concurrent
 // use. Close it when nothing reads any more.
 type Source struct {
-	cfg    Config
-	log    *slog.Logger
-	ledger *ledger
-	pool   *pool
-	opts   []kgo.Opt
+	cfg      Config
+	log      *slog.Logger
+	ledger   *ledger
+	pool     *pool
+	opts     []kgo.Opt
+	skips    Skips
+	patience time.Duration
 
 	mu struct {
 		sync.Mutex
@@ -49,6 +51,14 @@ func WithLogger(log *slog.Logger) Option { return func(s *Source) { s.log = log 
 // Config.FetchBytes.
 func WithBudget(b Budget) Option { return func(s *Source) { s.ledger.budget = b } }
 
+// Skips reports whether an operator has decided to leave the records of p between
+// two positions out.
+type Skips func(p pipeline.Partition, from, to pipeline.Position) bool
+
+// WithSkips lets readers pass batches that cannot be read where f allows it. Without
+// it they always halt.
+func WithSkips(f Skips) Option { return func(s *Source) { s.skips = f } }
+
 // withClientOpts adds to what every client is made with.
 func withClientOpts(opts ...kgo.Opt) Option {
 	return func(s *Source) { s.opts = append(s.opts, opts...) }
@@ -59,7 +69,7 @@ func New(cfg Config, opts ...Option) (*Source, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), ledger: newLedger(nil, cfg.FetchBytes), pool: &pool{}}
+	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), ledger: newLedger(nil, cfg.FetchBytes), pool: &pool{}, patience: 2 * time.Second}
 	s.mu.lanes = map[pipeline.Partition]*lane{}
 	for _, o := range opts {
 		o(s)
@@ -86,7 +96,7 @@ func (s *Source) connect() (*directory, *logs, error) {
 		}
 		s.mu.cl, s.mu.dir = cl, newDirectory(cl, s.cfg)
 		s.mu.logs = &logs{cl, s.mu.dir}
-		s.mu.live = newPlane(cl, s.mu.dir, s.pool, s.ledger, s.cfg, s.log)
+		s.mu.live = newPlane(cl, s.mu.dir, s)
 	}
 	return s.mu.dir, s.mu.logs, nil
 }
@@ -104,7 +114,7 @@ func (s *Source) others() (*plane, error) {
 			return nil, fmt.Errorf("set up Kafka client: %w", err)
 		}
 		s.mu.aux = cl
-		s.mu.second = newPlane(cl, s.mu.dir, s.pool, s.ledger, s.cfg, s.log)
+		s.mu.second = newPlane(cl, s.mu.dir, s)
 	}
 	return s.mu.second, nil
 }
