@@ -127,6 +127,7 @@ type world struct {
 	dir, name string // the name of the topic, the pipeline and its namespace
 	place     place
 	config    string // path of the configuration
+	static    string // the worker's instance_id, where there is only one worker
 	stream    *gen.Stream
 	total     int
 	client    *kgo.Client
@@ -152,7 +153,7 @@ func newWorld(t *testing.T, where string, total int) *world {
 	if err := os.Mkdir(named, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: named, name: name, total: total, allowed: make(chan int, 100), done: make(chan error, 1)}
+	w := &world{t: t, dir: named, name: name, static: "only", total: total, allowed: make(chan int, 100), done: make(chan error, 1)}
 	w.place = places(named)[where]
 	need(t, w.place.needs...)
 	samples, err := os.ReadFile("testdata/github-events.ndjson")
@@ -188,17 +189,21 @@ func newWorld(t *testing.T, where string, total int) *world {
 // configure writes the pipeline's configuration. more is YAML of the pipeline beside source and sink.
 func (w *world) configure(more string) {
 	w.t.Helper()
+	var member string
+	if w.static != "" { // it gets its partitions back at once
+		member = ", instance_id: " + w.static
+	}
 	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
 pipelines:
   %s:
     source:
-      kafka: {brokers: [%q], topics: [%s], start: earliest, session_timeout: 6s}
+      kafka: {brokers: [%q], topics: [%s], start: earliest, session_timeout: 6s%s}
     sink:
       iceberg:
         namespace: %s
         commit_interval: 1s
 %s
-%s`, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, w.name, indent(w.place.sink, 8), indent(more, 4))
+%s`, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, indent(w.place.sink, 8), indent(more, 4))
 	w.config = filepath.Join(w.dir, "firehosed.yaml")
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)

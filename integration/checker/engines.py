@@ -8,6 +8,7 @@ import glob
 import importlib
 import json
 import os
+import re
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,7 +41,7 @@ def read_json(address, s3):
 
 
 def local(address):
-    return address[len("file://"):] if address.startswith("file://") else address
+    return re.sub("^file:(//)?(?=/)", "", address)
 
 
 class DuckDB:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 from normal import DECODER, DuplicateKey
 
@@ -108,11 +109,13 @@ class Topic:
                 low, _ = c.get_watermark_offsets(TopicPartition(self.topic, p), timeout=30)
                 start.append(TopicPartition(self.topic, p, low))
             c.assign(start)
-            left = len(start)
+            left, heard = len(start), time.monotonic()
             while left:
                 batch = []
-                messages = c.consume(size, timeout=30)
-                if not messages:
+                messages = c.consume(size, timeout=0.2)  # waits this long for a full batch
+                if messages:
+                    heard = time.monotonic()
+                elif time.monotonic() - heard > 30:
                     raise RuntimeError(f"topic {self.topic}: no answer for 30 s with {left} partitions to go")
                 for m in messages:
                     if m.error() is None:
