@@ -225,8 +225,20 @@ func (n *node) truncate(row int) {
 	}
 }
 
+// Memory for more than this is given back after the batch that needed it.
+const (
+	keepRows  = 32 << 10
+	keepBytes = 4 << 20
+)
+
 // reset forgets all rows.
 func (n *node) reset() {
+	if len(n.valid) > keepRows>>6 {
+		n.valid, n.words, n.bits, n.ends, n.nulls = nil, nil, nil, nil, 0
+	}
+	if cap(n.data) > keepBytes {
+		n.data = nil
+	}
 	if n.nulls > 0 {
 		used := n.valid[:min(len(n.valid), n.n>>6+1)]
 		for i := range used {
