@@ -181,7 +181,7 @@ func (v *verifier) addParts(ctx context.Context, raw []pipeline.Partition, hints
 		if p.id != p.raw { // rows say the topic's id only: those of before the truncation look the same
 			v.report.Unverifiable += p.to - p.from
 			v.report.note("%v: rows from before and after the accepted truncation cannot be told apart", p.raw)
-			p.opaque, p.from, p.to = true, p.to, p.to
+			p.opaque, p.from = true, p.to
 		}
 		v.parts = append(v.parts, p)
 		v.byID[partID{p.raw.Incarnation, int32(n)}] = p

@@ -9,8 +9,10 @@ import (
 
 // cell is one unit: the table that must have it, and those that do.
 type cell struct {
-	want *table
-	have []*table
+	want   *table
+	value  sum
+	have   []*table
+	values []sum // of have
 }
 
 // details looks at every unit of the spans, as many at a time as memory allows.
@@ -47,18 +49,19 @@ func (v *verifier) look(ctx context.Context, spans []span) error {
 		return c
 	}
 	for _, s := range spans {
-		err := v.read(ctx, s, false, func(u unit, t *table) {
+		err := v.read(ctx, s, false, func(u item, t *table) {
 			if t.halt == nil && u.off < s.part.must(t) {
-				at(u).want = t
+				c := at(u.unit)
+				c.want, c.value = t, u.value
 			}
 		})
 		if err != nil {
 			return err
 		}
 	}
-	err := v.rows(ctx, spans, false, func(t *table, u unit) {
-		c := at(u)
-		c.have = append(c.have, t)
+	err := v.rows(ctx, spans, false, func(t *table, u item) {
+		c := at(u.unit)
+		c.have, c.values = append(c.have, t), append(c.values, u.value)
 	})
 	if err != nil {
 		return err
@@ -88,10 +91,13 @@ func (v *verifier) settle(p *part, u unit, c *cell) {
 			book(Lost, c.want)
 		}
 	}
-	for _, t := range c.have {
+	for i, t := range c.have {
 		switch {
 		case t == c.want && there:
 			there = false // the one that ought to be there
+			if c.values[i] != c.value {
+				book(Differs, t)
+			}
 		case c.want != nil && slices.Contains(c.have, c.want):
 			book(Duplicated, t)
 		default:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	arrowmem "github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
@@ -70,6 +71,7 @@ type world struct {
 	unread  int          // offset of partition 0 that cannot be read; 0: none
 	onPin   func()       // called at each Pin
 	visits  func(string) // called at each pass over a table
+	spoil   func(table string, r Row) bool
 	revised map[int64]pipeline.Vector
 }
 
@@ -128,7 +130,7 @@ func (w *world) deliver(p pipeline.Partition, to int) {
 			if name == "" {
 				continue
 			}
-			w.rows[name] = append(w.rows[name], Row{p.Incarnation, int32(p.ID[0] - '0'), int64(off), int32(sub)})
+			w.rows[name] = append(w.rows[name], Row{TopicID: p.Incarnation, Partition: int32(p.ID[0] - '0'), Offset: int64(off), Sub: int32(sub)})
 			w.tables[name].Ledger.Marks[p] = pipeline.Mark{At: pipeline.Cursor{At: position(int64(off) + 1)}}
 		}
 	}
@@ -155,6 +157,11 @@ func (w *world) Pin(_ context.Context, name string) (*Pinned, error) {
 			}
 		}
 		return nil
+	}
+	pin.Records = func(_ context.Context, visit func(arrow.RecordBatch) error) error {
+		rec := records(w.rows[name], func(r Row) bool { return w.spoil != nil && w.spoil(name, r) })
+		defer rec.Release()
+		return visit(rec)
 	}
 	return &pin, nil
 }
@@ -237,7 +244,7 @@ func plan(_ pipeline.Revision, config []byte, _ pipeline.Admit) (func() pipeline
 		return nil, fmt.Errorf("rules of %q are not known", config)
 	}
 	return func() pipeline.Steps {
-		return pipeline.Steps{Stages: []pipeline.Stage{split{}, route{y}}, Decoder: decoder{}}
+		return pipeline.Steps{Stages: []pipeline.Stage{split{}, route{y}}, Decoder: decoder{}, DeadLetters: layDead}
 	}, nil
 }
 
@@ -295,6 +302,53 @@ func (decoder) Decode(_ context.Context, b *pipeline.Batch, part pipeline.Part, 
 		}
 		r.Rec, r.Sub = append(r.Rec, b.Src[i]), append(r.Sub, b.Sub[i])
 	}
-	r.Data = array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, int64(len(r.Rec)))
+	r.Data = words(r.Rec, func(k int) string { return said(int64(r.Sub[k])) })
 	return r, nil
+}
+
+// words is rows of one column; what it holds is said.
+func words(rec []int32, word func(k int) string) arrow.RecordBatch {
+	bld := array.NewStringBuilder(arrowmem.DefaultAllocator)
+	defer bld.Release()
+	for k := range rec {
+		bld.Append(word(k))
+	}
+	col := bld.NewArray()
+	defer col.Release()
+	fields := []arrow.Field{{Name: "said", Type: arrow.BinaryTypes.String}}
+	return array.NewRecordBatch(arrow.NewSchema(fields, nil), []arrow.Array{col}, int64(len(rec)))
+}
+
+// said is what a row holds.
+func said(sub int64) string { return fmt.Sprintf("word %d", sub) }
+
+func layDead(b *pipeline.Batch, _ *schema.Schema) (r pipeline.Rows, err error) {
+	for _, x := range b.Rejects {
+		r.Rec, r.Sub = append(r.Rec, x.Rec), append(r.Sub, x.Sub)
+	}
+	r.Data = words(r.Rec, func(k int) string { return said(int64(r.Sub[k])) })
+	return r, nil
+}
+
+// records is the rows of a table with what they hold, which is wrong where spoil says.
+func records(rows []Row, spoil func(Row) bool) arrow.RecordBatch {
+	fields := []arrow.Field{
+		{Name: schema.ColTopicID, Type: arrow.BinaryTypes.String}, {Name: schema.ColPartition, Type: arrow.PrimitiveTypes.Int32},
+		{Name: schema.ColOffset, Type: arrow.PrimitiveTypes.Int64}, {Name: schema.ColSub, Type: arrow.PrimitiveTypes.Int32},
+		{Name: "said", Type: arrow.BinaryTypes.String},
+	}
+	bld := array.NewRecordBuilder(arrowmem.DefaultAllocator, arrow.NewSchema(fields, nil))
+	defer bld.Release()
+	for _, r := range rows {
+		bld.Field(0).(*array.StringBuilder).Append(r.TopicID)
+		bld.Field(1).(*array.Int32Builder).Append(r.Partition)
+		bld.Field(2).(*array.Int64Builder).Append(r.Offset)
+		bld.Field(3).(*array.Int32Builder).Append(r.Sub)
+		text := said(int64(r.Sub))
+		if spoil(r) {
+			text = strings.ToUpper(text)
+		}
+		bld.Field(4).(*array.StringBuilder).Append(text)
+	}
+	return bld.NewRecordBatch()
 }

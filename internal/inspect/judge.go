@@ -1,19 +1,20 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/firehosed/firehosed/pipeline"
-	"github.com/firehosed/firehosed/schema"
 )
 
 // read judges every record of a span and calls visit for each unit that has a
 // table. Where the source cannot be read, the rest of the partition is cut off and
 // counts as unverifiable. first: drops are counted, too.
-func (v *verifier) read(ctx context.Context, s span, first bool, visit func(unit, *table)) error {
+func (v *verifier) read(ctx context.Context, s span, first bool, visit func(item, *table)) error {
 	p := s.part
 	to := min(s.to, p.to)
 	from := max(s.from, p.from)
@@ -34,7 +35,7 @@ func (v *verifier) read(ctx context.Context, s span, first bool, visit func(unit
 }
 
 // readUntil returns how far it came.
-func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first bool, visit func(unit, *table)) (at int64, err error) {
+func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first bool, visit func(item, *table)) (at int64, err error) {
 	r, err := v.d.Source.Open(ctx, p.raw, pipeline.Start{At: pipeline.Cursor{At: position(from)}})
 	if err != nil {
 		return from, err
@@ -62,7 +63,7 @@ func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first
 
 // judge takes a batch through the steps of every revision that is in force
 // somewhere in it, and keeps of each what lies there.
-func (v *verifier) judge(ctx context.Context, p *part, b *pipeline.Batch, within interval, first bool, visit func(unit, *table)) (int64, error) {
+func (v *verifier) judge(ctx context.Context, p *part, b *pipeline.Batch, within interval, first bool, visit func(item, *table)) (int64, error) {
 	b.Span.Partition = p.id
 	begin, err := offset(b.Span.From.At)
 	if err != nil {
@@ -129,7 +130,7 @@ func portion(b *pipeline.Batch, offs []int64, force interval, gaps []interval) *
 	return &c
 }
 
-func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipeline.Batch, offs []int64, first bool, visit func(unit, *table)) error {
+func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipeline.Batch, offs []int64, first bool, visit func(item, *table)) error {
 	if rev.steps == nil {
 		return fmt.Errorf("revision %d: %w", rev.Number, rev.why)
 	}
@@ -138,7 +139,7 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 			return fmt.Errorf("process: %w", err)
 		}
 	}
-	show := func(t *table, rec, sub int32) {
+	show := func(t *table, rec, sub int32, value sum) {
 		off := offs[rec]
 		if first {
 			v.report.Units++
@@ -147,7 +148,7 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 			}
 		}
 		if !t.left(p, off) {
-			visit(unit{p.index, sub, off}, t)
+			visit(item{unit{p.index, sub, off}, value}, t)
 		}
 	}
 	for _, share := range b.Parts {
@@ -162,9 +163,8 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 	if v.log.Forfeited(v.d.DeadLetters) {
 		b.Drop("forfeited", len(b.Rejects))
 	} else if len(b.Rejects) > 0 {
-		dead := v.table(v.d.DeadLetters)
-		for _, r := range b.Rejects {
-			show(dead, r.Rec, r.Sub)
+		if err := v.lay(rev, b, show); err != nil {
+			return fmt.Errorf("table %q: %w", v.d.DeadLetters, err)
 		}
 	}
 	if first {
@@ -175,8 +175,43 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 	return nil
 }
 
-// decode lays a share out as its table would, for the coordinates only.
-func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch, share pipeline.Part, show func(t *table, rec, sub int32)) error {
+// lay shows the dead letters of a batch.
+func (v *verifier) lay(rev *revision, b *pipeline.Batch, show func(t *table, rec, sub int32, value sum)) error {
+	dead := v.table(v.d.DeadLetters)
+	if v.hash == nil {
+		for _, r := range b.Rejects {
+			show(dead, r.Rec, r.Sub, sum{})
+		}
+		return nil
+	}
+	slices.SortStableFunc(b.Rejects, func(x, y pipeline.Reject) int { return cmp.Or(cmp.Compare(x.Rec, y.Rec), cmp.Compare(x.Sub, y.Sub)) })
+	rows, err := rev.steps.DeadLetters(b, dead.schema())
+	if err != nil {
+		return fmt.Errorf("lay out dead letters: %w", err)
+	}
+	return v.show(dead, rows, show)
+}
+
+// show hands out laid-out rows, with their values if those are compared.
+func (v *verifier) show(t *table, rows pipeline.Rows, show func(t *table, rec, sub int32, value sum)) error {
+	if rows.Data != nil {
+		defer rows.Data.Release()
+	}
+	values := make([]sum, len(rows.Rec))
+	if v.hash != nil && rows.Data != nil {
+		var err error
+		if values, err = v.hash.rows(rows.Data, t.schema()); err != nil {
+			return err
+		}
+	}
+	for i, rec := range rows.Rec {
+		show(t, rec, rows.Sub[i], values[i])
+	}
+	return nil
+}
+
+// decode lays a share out as its table would.
+func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch, share pipeline.Part, show func(t *table, rec, sub int32, value sum)) error {
 	if len(share.Units) == 0 {
 		return nil
 	}
@@ -185,25 +220,15 @@ func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch,
 	if share.Pinned, err = v.pinned(share.Table, rev.Number); err != nil {
 		return err
 	}
-	var s *schema.Schema
-	if t.pin != nil {
-		s = t.pin.Schema
-	}
-	rows, err := rev.steps.Decoder.Decode(ctx, b, share, s)
+	rows, err := rev.steps.Decoder.Decode(ctx, b, share, t.schema())
 	if err != nil {
 		return fmt.Errorf("decode: %w", err)
-	}
-	for i, rec := range rows.Rec {
-		show(t, rec, rows.Sub[i])
 	}
 	b.Rejects = append(b.Rejects, rows.Rejects...)
 	for rule, n := range rows.Dropped {
 		b.Drop(rule, n)
 	}
-	if rows.Data != nil {
-		rows.Data.Release()
-	}
-	return nil
+	return v.show(t, rows, show)
 }
 
 // position is the inverse of offset.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -33,6 +35,9 @@ type Pinned struct {
 	Deleted bool
 	// Rows calls visit for every row that carries coordinates, in any order.
 	Rows func(ctx context.Context, visit func(Row) error) error
+	// Records calls visit for all rows with all their columns, a batch at a time. The
+	// batch is valid until visit returns. Used with Options.Values only.
+	Records func(ctx context.Context, visit func(arrow.RecordBatch) error) error
 }
 
 // Row is where a row came from, as its metadata columns say.
@@ -41,6 +46,8 @@ type Row struct {
 	Partition int32
 	Offset    int64
 	Sub       int32
+
+	value sum
 }
 
 // Deps is what a verification reads. Everything is used by one goroutine.
@@ -55,6 +62,8 @@ type Deps struct {
 
 // Options bounds a verification.
 type Options struct {
+	// Values compares what rows hold, too, not only where they came from.
+	Values bool
 	// Memory bounds what is kept to compare, in bytes. Default 64 MiB.
 	Memory int64
 	// Stall is how long the source may bring nothing below a position that the
@@ -88,6 +97,9 @@ func Verify(ctx context.Context, d Deps, o Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("verify pipeline %q: %w", d.Pipeline, err)
 	}
+	if o.Values {
+		v.hash = newHasher()
+	}
 	if err := v.compare(ctx); err != nil {
 		return nil, fmt.Errorf("verify pipeline %q: %w", d.Pipeline, err)
 	}
@@ -106,6 +118,7 @@ type verifier struct {
 	old    map[string]bool  // topic ids of streams that were read and are gone
 	tables []*table
 	byName map[string]*table
+	hash   *hasher // nil: values are not compared
 	report *Report
 }
 
@@ -120,6 +133,13 @@ type table struct {
 	index int32
 	pin   *Pinned // nil: not in order, or not there
 	halt  error   // why nothing can be said about it; nil with pin nil: it is not there
+}
+
+func (t *table) schema() *schema.Schema {
+	if t.pin == nil {
+		return nil
+	}
+	return t.pin.Schema
 }
 
 // part is one partition and the offsets that are compared.
@@ -211,7 +231,7 @@ func clip(ss []span) []span {
 // spans. The first pass also books what cannot be judged.
 func (v *verifier) pass(ctx context.Context, w *windows, spans []span, first bool) error {
 	for _, s := range spans {
-		err := v.read(ctx, s, first, func(u unit, t *table) {
+		err := v.read(ctx, s, first, func(u item, t *table) {
 			if t.halt != nil {
 				if first {
 					v.report.Unverifiable++
@@ -226,7 +246,7 @@ func (v *verifier) pass(ctx context.Context, w *windows, spans []span, first boo
 			return err
 		}
 	}
-	return v.rows(ctx, spans, first, func(t *table, u unit) { w.add(t.index, u, -1) })
+	return v.rows(ctx, spans, first, func(t *table, u item) { w.add(t.index, u, -1) })
 }
 
 // must returns the offset below which a table has to have its rows.
@@ -239,7 +259,7 @@ func (p *part) must(t *table) int64 {
 
 // rows visits what the tables hold within the spans. On the first pass, rows that
 // no span covers are booked.
-func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit func(*table, unit)) error {
+func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit func(*table, item)) error {
 	in := make([][]interval, len(v.parts))
 	for _, s := range clip(spans) { // the source may have turned out shorter
 		in[s.part.index] = append(in[s.part.index], s.interval)
@@ -248,7 +268,7 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 		if t.pin == nil {
 			continue
 		}
-		err := t.pin.Rows(ctx, func(r Row) error {
+		err := v.scan(ctx, t, func(r Row) error {
 			if first {
 				v.report.Rows[t.name]++
 			}
@@ -259,7 +279,7 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 				}
 				return nil
 			}
-			u := unit{p.index, r.Sub, r.Offset}
+			u := item{unit{p.index, r.Sub, r.Offset}, r.value}
 			switch {
 			case within(p.gaps, u.off), t.left(p, u.off):
 			case within(in[p.index], u.off):
@@ -272,7 +292,7 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 			case first && p.broken(u.off):
 				v.report.Unverifiable++
 			case first:
-				v.report.find(v.o.Findings, Unexpected, t.name, p.id, u)
+				v.report.find(v.o.Findings, Unexpected, t.name, p.id, u.unit)
 			}
 			return nil
 		})

@@ -83,7 +83,9 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	at := func(k Kind, table string, part int, off int64, sub int32) *Finding {
 		return &Finding{k, table, partition(part).Key(), off, sub}
 	}
-	row := func(part int32, off int64, sub int32) Row { return Row{topicID, part, off, sub} }
+	row := func(part int32, off int64, sub int32) Row {
+		return Row{TopicID: topicID, Partition: part, Offset: off, Sub: sub}
+	}
 
 	f("a row is gone", func(w *world) {
 		w.rows["a"] = slices.DeleteFunc(w.rows["a"], func(r Row) bool { return r == row(0, 3, 2) })
@@ -105,7 +107,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", at(Unexpected, "a", 0, 2, 0))
 	f("a row beyond the log", func(w *world) { w.rows["a"] = append(w.rows["a"], row(0, 500, 0)) },
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", at(Unexpected, "a", 0, 500, 0))
-	f("a row of a topic nobody knows", func(w *world) { w.rows["a"] = append(w.rows["a"], Row{"other", 0, 1, 0}) },
+	f("a row of a topic nobody knows", func(w *world) { w.rows["a"] = append(w.rows["a"], Row{TopicID: "other", Offset: 1}) },
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", nil)
 	f("a dead letter is gone", func(w *world) { w.rows[deadTab] = w.rows[deadTab][1:] },
 		"lost 1 duplicated 0 unexpected 0 pending 0 unverifiable 0 exit 1", at(Lost, deadTab, 0, 5, 0))
@@ -124,7 +126,7 @@ func TestVerifyPending(t *testing.T) {
 
 	// One table is ahead of the group position: its rows count, the other's do not yet.
 	p := partition(0)
-	w.rows["a"] = append(w.rows["a"], Row{topicID, 0, 10, 0}, Row{topicID, 0, 12, 0})
+	w.rows["a"] = append(w.rows["a"], Row{TopicID: topicID, Offset: 10}, Row{TopicID: topicID, Offset: 12})
 	w.tables["a"].Ledger.Marks[p] = pipeline.Mark{At: pipeline.Cursor{At: position(13)}}
 	w.want(Options{}, "lost 0 duplicated 0 unexpected 0 pending 3 unverifiable 0 exit 0")
 	w.rows["a"] = w.rows["a"][:len(w.rows["a"])-1]
@@ -284,19 +286,19 @@ func TestVerifyInLittleMemory(t *testing.T) {
 func TestWindowsKeepWithinTheirLimit(t *testing.T) {
 	w := newWindows(100 * windowBytes)
 	for off := range int64(100_000) {
-		w.add(0, unit{0, 0, off * 3}, +1)
+		w.add(0, item{unit: unit{off: off * 3}}, +1)
 	}
 	if int64(len(w.sums)) > w.limit || w.limit != 100 {
 		t.Errorf("%d windows, limit %d", len(w.sums), w.limit)
 	}
 	for off := range int64(100_000) {
-		w.add(0, unit{0, 0, (99_999 - off) * 3}, -1)
+		w.add(0, item{unit: unit{off: (99_999 - off) * 3}}, -1)
 	}
 	if bad := w.differing([]*part{{}}); len(bad) > 0 {
 		t.Errorf("%d windows differ", len(bad))
 	}
-	w.add(0, unit{0, 0, 300}, +1)
-	w.add(0, unit{0, 0, 303}, -1)
+	w.add(0, item{unit: unit{off: 300}}, +1)
+	w.add(0, item{unit: unit{off: 303}}, -1)
 	if bad := w.differing([]*part{{}}); len(bad) != 1 || !bad[0].has(300) {
 		t.Errorf("differing: %v", bad)
 	}

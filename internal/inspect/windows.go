@@ -46,8 +46,14 @@ func newWindows(memory int64) *windows {
 	}
 }
 
-// add counts a unit for a table, or takes it away.
-func (w *windows) add(table int32, u unit, sign int64) {
+// item is a unit with what its row holds; no value where those are not compared.
+type item struct {
+	unit
+	value sum
+}
+
+// add counts an item for a table, or takes it away.
+func (w *windows) add(table int32, u item, sign int64) {
 	k := windowKey{table, u.part, u.off / w.width}
 	s, ok := w.sums[k]
 	if !ok && int64(len(w.sums)) >= w.limit {
