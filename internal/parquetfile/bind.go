@@ -18,7 +18,8 @@ type binding struct {
 // bind matches Arrow fields to fields of the file by field id.
 func bind(fields []*field, cols []arrow.Field, parent string) ([]binding, error) {
 	byID := make(map[int]int, len(cols))
-	for i, c := range cols {
+	for i := range cols {
+		c := &cols[i]
 		id, err := fieldID(c)
 		if err != nil {
 			return nil, fmt.Errorf("record column %s%s: %w", parent, c.Name, err)
@@ -49,7 +50,7 @@ func bind(fields []*field, cols []arrow.Field, parent string) ([]binding, error)
 	return out, nil
 }
 
-func fieldID(c arrow.Field) (int, error) {
+func fieldID(c *arrow.Field) (int, error) {
 	v, ok := c.Metadata.GetValue(schema.FieldIDKey)
 	if !ok {
 		return 0, fmt.Errorf("no field id in its metadata (%s)", schema.FieldIDKey)
@@ -64,40 +65,34 @@ func fieldID(c arrow.Field) (int, error) {
 // bindField checks that columns of type t can be written as f. What lists and maps
 // hold is matched by place; if it has an id, that must be right.
 func bindField(f *field, t arrow.DataType) (binding, error) {
-	bad := fmt.Errorf("column %s: records have %s, the table has %s", f.path, t, f.typ)
-	switch f.typ.Kind {
-	case schema.Struct:
-		st, ok := t.(*arrow.StructType)
-		if !ok {
-			return binding{}, bad
+	switch t := t.(type) {
+	case *arrow.StructType:
+		if f.typ.Kind == schema.Struct {
+			kids, err := bind(f.kids, t.Fields(), f.path+".")
+			return binding{kids: kids}, err
 		}
-		kids, err := bind(f.kids, st.Fields(), f.path+".")
-		return binding{kids: kids}, err
-	case schema.List:
-		lt, ok := t.(*arrow.ListType)
-		if !ok {
-			return binding{}, bad
+	case *arrow.ListType:
+		if f.typ.Kind == schema.List {
+			kids, err := bindInner(f, t.ElemField())
+			return binding{kids: kids}, err
 		}
-		kids, err := bindInner(f, lt.ElemField())
-		return binding{kids: kids}, err
-	case schema.Map:
-		mt, ok := t.(*arrow.MapType)
-		if !ok {
-			return binding{}, bad
+	case *arrow.MapType:
+		if f.typ.Kind == schema.Map {
+			kids, err := bindInner(f, t.KeyField(), t.ItemField())
+			return binding{kids: kids}, err
 		}
-		kids, err := bindInner(f, mt.KeyField(), mt.ItemField())
-		return binding{kids: kids}, err
+	default:
+		if f.leaf >= 0 && fits(f, t) {
+			return binding{}, nil
+		}
 	}
-	if !fits(f.typ, t) {
-		return binding{}, bad
-	}
-	return binding{}, nil
+	return binding{}, fmt.Errorf("column %s: records have %s, the table has %s", f.path, t, f.typ)
 }
 
 func bindInner(f *field, cols ...arrow.Field) ([]binding, error) {
 	out := make([]binding, len(cols))
 	for i, c := range cols {
-		if id, err := fieldID(c); err == nil && id != f.kids[i].id {
+		if id, err := fieldID(&c); err == nil && id != f.kids[i].id {
 			return nil, fmt.Errorf("column %s: records have field id %d, the table has %d", f.kids[i].path, id, f.kids[i].id)
 		}
 		b, err := bindField(f.kids[i], c.Type)
@@ -110,19 +105,19 @@ func bindInner(f *field, cols ...arrow.Field) ([]binding, error) {
 	return out, nil
 }
 
-// fits says whether an Arrow type lays values out as [schema.Type.Arrow] does, or as
-// a dictionary of that.
-func fits(t *schema.Type, have arrow.DataType) bool {
-	want := t.Arrow()
+// fits says whether an Arrow type lays values out as the field's does, or as a
+// dictionary of that.
+func fits(f *field, have arrow.DataType) bool {
 	switch h := have.(type) {
 	case *arrow.DictionaryType:
-		return (t.Kind == schema.String || t.Kind == schema.Binary) && h.IndexType.ID() == arrow.INT32 && h.ValueType.ID() == want.ID()
+		text := f.typ.Kind == schema.String || f.typ.Kind == schema.Binary
+		return text && h.IndexType.ID() == arrow.INT32 && h.ValueType.ID() == f.arrow.ID()
 	case *arrow.TimestampType: // a zone does not change the values
-		w, ok := want.(*arrow.TimestampType)
+		w, ok := f.arrow.(*arrow.TimestampType)
 		return ok && w.Unit == h.Unit
-	case *arrow.Decimal128Type:
-		w, ok := want.(*arrow.Decimal128Type)
+	case *arrow.Decimal128Type: // values are checked for the precision
+		w, ok := f.arrow.(*arrow.Decimal128Type)
 		return ok && w.Scale == h.Scale
 	}
-	return arrow.TypeEqual(want, have)
+	return arrow.TypeEqual(f.arrow, have)
 }

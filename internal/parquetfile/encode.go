@@ -308,36 +308,40 @@ func (e *encoder) take(n int) []parquet.Value {
 
 // fill sets dst to the values of c from number at on. They point into c.
 func fill(dst []parquet.Value, c *column, at int) {
-	def := int(c.f.def)
 	src := c.fixed[min(at*c.width, len(c.fixed)):]
 	switch c.phys {
 	case physBool:
 		for i := range dst {
-			dst[i] = parquet.BooleanValue(src[i] != 0).Level(0, def, 0)
+			dst[i] = parquet.BooleanValue(src[i] != 0)
 		}
 	case physInt32:
 		for i := range dst {
-			dst[i] = parquet.Int32Value(int32(binary.LittleEndian.Uint32(src[4*i:]))).Level(0, def, 0)
+			dst[i] = parquet.Int32Value(int32(binary.LittleEndian.Uint32(src[4*i:])))
 		}
 	case physInt64:
 		for i := range dst {
-			dst[i] = parquet.Int64Value(int64(binary.LittleEndian.Uint64(src[8*i:]))).Level(0, def, 0)
+			dst[i] = parquet.Int64Value(int64(binary.LittleEndian.Uint64(src[8*i:])))
 		}
 	case physFloat:
 		for i := range dst {
-			dst[i] = parquet.FloatValue(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))).Level(0, def, 0)
+			dst[i] = parquet.FloatValue(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
 		}
 	case physDouble:
 		for i := range dst {
-			dst[i] = parquet.DoubleValue(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))).Level(0, def, 0)
+			dst[i] = parquet.DoubleValue(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
 		}
 	case physFixed:
 		for i := range dst {
-			dst[i] = parquet.FixedLenByteArrayValue(src[i*c.width:(i+1)*c.width]).Level(0, def, 0)
+			dst[i] = parquet.FixedLenByteArrayValue(src[i*c.width : (i+1)*c.width])
 		}
 	case physBytes:
 		for i, r := range c.refs[at : at+len(dst)] {
-			dst[i] = parquet.ByteArrayValue(c.arena[r.off:r.off+r.n]).Level(0, def, 0)
+			dst[i] = parquet.ByteArrayValue(c.arena[r.off : r.off+r.n])
+		}
+	}
+	if c.f.def > 0 {
+		for i := range dst {
+			dst[i].SetDefinitionLevel(int(c.f.def))
 		}
 	}
 }

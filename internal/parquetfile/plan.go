@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -16,10 +18,11 @@ type field struct {
 	optional bool
 	def, rep uint8 // the levels of a value that is there; of a list, of the list itself
 	kids     []*field
-	leaf     int  // index in plan.leaves; -1: nested
-	repeated bool // inside a list or map
-	metrics  bool // has counts
-	bounds   bool // has bounds
+	leaf     int            // index in plan.leaves; -1: nested
+	arrow    arrow.DataType // of a leaf
+	repeated bool           // inside a list or map
+	metrics  bool           // has counts
+	bounds   bool           // has bounds
 }
 
 // base is the definition level that says the parent is there.
@@ -114,6 +117,7 @@ func (b *planner) field(in *schema.Field, parent *field, repeats uint8) (*field,
 		}
 	default:
 		f.leaf = len(b.plan.leaves)
+		f.arrow = f.typ.Arrow()
 		b.plan.leaves = append(b.plan.leaves, f)
 	}
 	return f, err
