@@ -106,18 +106,3 @@ func Open(ctx context.Context, location string, cfg Config) (Bucket, error) {
 	}
 	return b, nil
 }
-
-// Split parts a location of an object into that of its store and the key in it:
-// s3://bucket/a/b into s3://bucket and a/b, file:///a/b into file:/// and a/b.
-func Split(location string) (store, key string, err error) {
-	n := normalize(location)
-	if key, ok := strings.CutPrefix(n, "file:///"); ok {
-		return "file:///", key, nil
-	}
-	if rest, ok := strings.CutPrefix(n, "s3://"); ok {
-		if bucket, key, ok := strings.Cut(rest, "/"); ok && bucket != "" {
-			return "s3://" + bucket, key, nil
-		}
-	}
-	return "", "", fmt.Errorf("location %q: want s3://bucket/key or file:///path", location)
-}

@@ -285,8 +285,10 @@ func (l *Local) mkdir(dir string) error {
 			return err
 		}
 	}
-	if err := l.syncDir(filepath.Dir(dir)); err != nil {
-		return err
+	if syncErr := l.syncDir(filepath.Dir(dir)); errors.Is(syncErr, fs.ErrPermission) && err == nil {
+		// There before us, in a folder that we may pass and not read: not ours to sync.
+	} else if syncErr != nil {
+		return syncErr
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

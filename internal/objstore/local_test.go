@@ -256,6 +256,27 @@ func TestLocalRoot(t *testing.T) {
 	}
 }
 
+// TestLocalUnreadable: what is above a folder of ours may be closed to us.
+func TestLocalUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(dir+"/closed/ours", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := openLocal(t, dir)
+	l.step = func(op, path string) error {
+		if op == "syncdir" && (path == dir || path == dir+"/closed") { // as root we could
+			return fs.ErrPermission
+		}
+		return nil
+	}
+	if _, err := l.Put(t.Context(), "closed/ours/k", nil, IfAbsent); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Put(t.Context(), "closed/new/k", nil, IfAbsent); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("a folder that cannot be made durable: %v", err)
+	}
+}
+
 // TestLockObeysContext: waiting for a lock ends with the context.
 func TestLockObeysContext(t *testing.T) {
 	l := openLocal(t, t.TempDir())
@@ -305,7 +326,7 @@ func TestLocalProcesses(t *testing.T) {
 	for range workers {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLocalProcesses$")
 		cmd.Env = append(os.Environ(), helper+"="+dir)
-		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+		cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}

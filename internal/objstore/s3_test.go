@@ -411,23 +411,3 @@ func TestOpen(t *testing.T) {
 	f("s3://b", bad, "part_size: 1 is outside")
 	f("s3://b", bad, "sse.algorithm aws:kms")
 }
-
-func TestSplit(t *testing.T) {
-	f := func(location, store, key string) {
-		t.Helper()
-		gotStore, gotKey, err := objstore.Split(location)
-		if err != nil || gotStore != store || gotKey != key {
-			t.Errorf("Split(%q) = %q, %q, %v", location, gotStore, gotKey, err)
-		}
-	}
-	f("s3://b/a/b.json", "s3://b", "a/b.json")
-	f("s3a://b/a", "s3://b", "a")
-	f("file:///x/y", "file:///", "x/y")
-	f("file:/x/y", "file:///", "x/y")
-	f("/x/y", "file:///", "x/y")
-	for _, location := range []string{"", "s3://b", "s3:///a", "x/y", "hdfs://h/x", "file://host/x"} {
-		if store, key, err := objstore.Split(location); err == nil {
-			t.Errorf("Split(%q) = %q, %q", location, store, key)
-		}
-	}
-}
