@@ -108,6 +108,10 @@ func (s *Source) checkGroup(ctx context.Context, cl *kgo.Client) error {
 	req := kmsg.NewPtrDescribeGroupsRequest()
 	req.Groups, req.IncludeAuthorizedOperations = []string{s.cfg.Group}, true
 	resp, err := req.RequestWith(ctx, cl)
+	for kerr.IsRetriable(err) && ctx.Err() == nil { // a new cluster makes its offsets topic first
+		pause(ctx, 250*time.Millisecond)
+		resp, err = req.RequestWith(ctx, cl)
+	}
 	if err != nil {
 		return explain(fmt.Errorf("describe group %q: %w", s.cfg.Group, err), s.cfg)
 	}

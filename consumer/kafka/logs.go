@@ -91,7 +91,7 @@ func (l *logs) check(ctx context.Context, w place, p pipeline.Partition, s pipel
 		return &pipeline.Halt{
 			Class:  pipeline.HaltOvertaken,
 			Detail: fmt.Sprintf("%v (topic %q): retention has removed offsets %d to %d before they were read", p, w.topic.name, at, start-1),
-			Remedy: fmt.Sprintf("firehosed offsets accept-gap %v %q %s", p, s.At.At, position(start)),
+			Remedy: fmt.Sprintf("firehosed offsets accept-gap %v %d %d", p, at, start),
 		}
 	}
 	end, _, err := l.offset(ctx, w, latest, false)
@@ -147,6 +147,6 @@ func truncated(p pipeline.Partition, w place, end int64, what string) *pipeline.
 	return &pipeline.Halt{
 		Class:  pipeline.HaltTruncated,
 		Detail: fmt.Sprintf("%v (topic %q): the log was cut: %s", p, w.topic.name, what),
-		Remedy: fmt.Sprintf("firehosed offsets accept-incarnation %v --from %s: take what follows as a new log", p, position(end)),
+		Remedy: fmt.Sprintf("firehosed offsets accept-incarnation %v --from %d: take what follows as a new log", p, end),
 	}
 }

@@ -467,6 +467,6 @@ func unreadable(p pipeline.Partition, from, to int64, err error) *pipeline.Halt 
 	return &pipeline.Halt{
 		Class:  pipeline.HaltUnreadable,
 		Detail: fmt.Sprintf("%v: offsets %d to %d cannot be read: %v", p, from, to-1, err),
-		Remedy: fmt.Sprintf("firehosed offsets skip %v %s %s", p, position(from), position(to)),
+		Remedy: fmt.Sprintf("firehosed offsets skip %v %d %d", p, from, to),
 	}
 }
