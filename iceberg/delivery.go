@@ -58,15 +58,8 @@ func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
 func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows) error {
 	stop := context.AfterFunc(ctx, func() { d.end(context.Cause(ctx)) }) // an upload that hangs ends with ctx, and the delivery with it
 	defer stop()
-	d.mu.Lock()
-	l := d.mu.lanes[b.Span.Partition]
+	l := d.lane(b.Span.Partition)
 	if l == nil {
-		l = newLane(d)
-		d.mu.lanes[b.Span.Partition] = l
-	}
-	closed := d.mu.closed
-	d.mu.Unlock()
-	if closed {
 		return errEnded
 	}
 	if err := l.write(ctx, r.Data); err != nil {
@@ -74,6 +67,21 @@ func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows
 		return fmt.Errorf("write rows of %v for table %s: %w", b.Span.Partition, d.t.name, err)
 	}
 	return nil
+}
+
+// lane returns the files of a partition, nil when the delivery has ended.
+func (d *delivery) lane(p pipeline.Partition) *lane {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return nil
+	}
+	l := d.mu.lanes[p]
+	if l == nil {
+		l = newLane(d)
+		d.mu.lanes[p] = l
+	}
+	return l
 }
 
 // Size implements [pipeline.Delivery].
