@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "write what the decoder does into test
 //	case 32 int first, then a fraction
 //	opt max_columns=3
 //	table a: long, b: struct<c: string>     the table before; default: none
+//	require b.c                             a part of it that is required
 //	declare a: decimal(10, 2)
 //	pin a: long                             required columns
 //	rec {"a":1}                             a record as it stands
@@ -109,6 +111,15 @@ func parseCase(t *testing.T, part string) *corpusCase {
 			}
 		case "table":
 			c.table = numbered(columns(arg))
+		case "require":
+			fields := c.table.Fields
+			for _, name := range strings.Split(arg, ".") {
+				i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
+				if !strings.Contains(arg, ".") || strings.HasSuffix(arg, "."+name) {
+					fields[i].Required = true
+				}
+				fields = fields[i].Type.Fields
+			}
 		case "declare":
 			c.opt.Declared = columns(arg)
 		case "pin":
@@ -205,7 +216,7 @@ func (c *corpusCase) run(t *testing.T) string {
 	}
 	defer o.Data.Release()
 	for row := range o.Unit {
-		fmt.Fprintf(&out, "row %d.%d %s\n", o.Unit[row], o.Sub[row], short(rowText(o, s, row)))
+		out.WriteString(strings.TrimSpace(fmt.Sprintf("row %d.%d %s", o.Unit[row], o.Sub[row], short(rowText(o, s, row)))) + "\n")
 	}
 	for _, rej := range o.Rejects {
 		fmt.Fprintf(&out, "reject %d.%d %s %s (%s) %s\n", rej.Unit, rej.Sub, rej.Code, short(rej.Path), rej.Message, short(strconv.Quote(string(rej.Payload))))
@@ -215,7 +226,7 @@ func (c *corpusCase) run(t *testing.T) string {
 			fmt.Fprintf(&out, "skip %s %d\n", rule, n)
 		}
 	}
-	if c.opt.MaxDepth == 0 && c.opt.Declared == nil && c.pinned == nil && len(bytes.Join(c.units, nil)) < 4*carefulBytes {
+	if c.opt.MaxRecordBytes == 0 && c.opt.Declared == nil && c.pinned == nil && len(bytes.Join(c.units, nil)) < 4*carefulBytes {
 		checkRows(t, o, s, c.units)
 		checkUnits(t, o, c.units)
 	}

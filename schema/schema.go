@@ -186,7 +186,7 @@ func (t *Type) String() string {
 			if i > 0 {
 				b.WriteString(", ")
 			}
-			fmt.Fprintf(&b, "%s: %s", t.Fields[i].Name, t.Fields[i].Type)
+			fmt.Fprintf(&b, "%s: %s", quoteName(t.Fields[i].Name), t.Fields[i].Type)
 		}
 		return "struct<" + b.String() + ">"
 	case List:
@@ -196,6 +196,15 @@ func (t *Type) String() string {
 	default:
 		return names[t.Kind]
 	}
+}
+
+// quoteName returns a field name as [ParseType] reads it.
+func quoteName(name string) string {
+	special := func(r rune) bool { return r != '_' && r < 0x80 && !isDigit(byte(r)) && (r|0x20 < 'a' || r|0x20 > 'z') }
+	if name == "" || strings.ContainsFunc(name, special) {
+		return strconv.Quote(name)
+	}
+	return name
 }
 
 // docPrefix starts the doc of a column whose JSON key is not its name.

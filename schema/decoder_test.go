@@ -1,0 +1,312 @@
+package schema
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// A member far down in long names has a path much longer than itself. Many of
+// them must not make a row many times as long as its record.
+func TestLongPaths(t *testing.T) {
+	const levels = 20
+	name := strings.Repeat("n", 250)
+	typ := &Type{Kind: Struct, Fields: []Field{{Name: "known", Type: &Type{Kind: Long}}}}
+	for range levels {
+		typ = &Type{Kind: Struct, Fields: []Field{{Name: name, Type: typ}}}
+	}
+	s := numbered(&Schema{Fields: append(typ.Fields, Field{Name: "id", Type: &Type{Kind: Long}}, Field{Name: Rescued, Type: &Type{Kind: String}})})
+	var b strings.Builder
+	b.WriteString(`{"id":7,` + strings.TrimPrefix(strings.Repeat(`{"`+name+`":`, levels), "{") + `{"known":1`)
+	for i := range 3000 {
+		fmt.Fprintf(&b, `,"u%d":1`, i)
+	}
+	b.WriteString(strings.Repeat("}", levels+1))
+	units := [][]byte{[]byte(b.String()), []byte(`{"id":8}`)}
+
+	r := newRig(t, Options{MaxColumns: 3})
+	defer r.mem.AssertSize(t, 0)
+	o := r.d.Decode(units, s, nil)
+	defer o.Data.Release()
+	checkRows(t, o, s, units)
+	if text := rescuedText(o.Data, 0); len(text) > 3*b.Len() || !strings.HasPrefix(text, `{"/`+name+`":"{`) {
+		t.Errorf("of a record of %d bytes %d are rescued: %.300s", b.Len(), len(text), text)
+	}
+	if got := rowText(o, s, 1); got != "id=8" {
+		t.Errorf("the next row is %s", got)
+	}
+}
+
+// A decoder serves tables in turn and gives every one its own rows.
+func TestManyTables(t *testing.T) {
+	r := newRig(t, Options{})
+	defer r.mem.AssertSize(t, 0)
+	var tables []*Schema
+	for i := range 2*maxTables + 1 {
+		tables = append(tables, numbered(columns(t, fmt.Sprintf("c%d: long, x: string, _fh_rescued: string", i))))
+	}
+	for range 3 {
+		for i, s := range tables {
+			rec := fmt.Appendf(nil, `{"c%d":%d,"x":"%d"}`, i, i, i)
+			o := r.d.Decode([][]byte{rec}, s, nil)
+			if got, want := rowText(o, s, 0), fmt.Sprintf(`c%d=%d x="%d"`, i, i, i); got != want || o.Want != nil {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			o.Data.Release()
+		}
+	}
+}
+
+// What was laid out stays as it is while the decoder goes on, until it is released.
+func TestDataOutlivesTheCall(t *testing.T) {
+	r := newRig(t, Options{})
+	defer r.mem.AssertSize(t, 0)
+	s := numbered(columns(t, "a: long, b: string, c: list<double>, d: boolean, e: uuid, f: decimal(10, 2)"))
+	text := func(i int) []byte {
+		return fmt.Appendf(nil, `{"a":%d,"b":"b%d","c":[%d],"d":true,"e":"00000000-0000-0000-0000-%012d","f":%d.5}`, i, i, i, i, i)
+	}
+	rec := text(1)
+	first := r.d.Decode([][]byte{rec}, s, nil)
+	data := first.Data
+	want := rowText(first, s, 0)
+	for i := range rec { // fetch memory is reused
+		rec[i] = 'x'
+	}
+	next := r.d.Decode([][]byte{text(2)}, s, nil)
+	next.Data.Release()
+	if got := rowText(&Decoded{Data: data}, s, 0); got != want {
+		t.Errorf("%s became %s", want, got)
+	}
+	data.Release()
+}
+
+// Batches that are large and then small again leave no trace in one another.
+func TestLargeThenSmall(t *testing.T) {
+	r := newRig(t, Options{})
+	defer r.mem.AssertSize(t, 0)
+	var large [][]byte
+	for i := range keepRows + 100 {
+		large = append(large, fmt.Appendf(nil, `{"a":%d,"b":"%d","c":[{"x":%d}],"d%d":1}`, i, i, i, i%3))
+	}
+	o, s := r.evolved(large, nil)
+	o.Data.Release()
+	for range 2 {
+		small := large[5:8]
+		o = r.d.Decode(small, s, nil)
+		checkRows(t, o, s, small)
+		o.Data.Release()
+		o = r.d.Decode(large, s, nil)
+		if o.Want != nil || o.Data.NumRows() != int64(len(large)) {
+			t.Errorf("%d rows, wanted %s", o.Data.NumRows(), show(o.Want))
+		}
+		checkRows(t, &Decoded{Data: o.Data, Unit: o.Unit[:50], Sub: o.Sub}, s, large)
+		o.Data.Release()
+	}
+}
+
+// A steady stream makes no garbage per record.
+func TestNoAllocationPerRecord(t *testing.T) {
+	count := func(n int) float64 {
+		d := NewDecoder(Options{Mem: memory.DefaultAllocator})
+		units := telemetry(n)
+		units = append(units, []byte("{\"ts\":\"\\u0041\",\"unknown\":{},\"alarm\":null}"))
+		o := d.Decode(units, nil, nil)
+		s := numbered(o.Want)
+		o.Data.Release()
+		return testing.AllocsPerRun(5, func() { d.Decode(units, s, nil).Data.Release() })
+	}
+	if few, many := count(100), count(1000); many > few+20 {
+		t.Errorf("%v allocations for 100 records, %v for 1000", few, many)
+	}
+}
+
+// padded returns text as it stands in a decoder's buffer.
+func padded(text string) []byte { return append([]byte(text), make([]byte, pad)...) }
+
+func TestNumbers(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var n numbers
+	check := func(text string) {
+		t.Helper()
+		buf := padded(text)
+		if end := scanNumber(buf, 0); end != len(text) {
+			t.Fatalf("%s: the number ends at %d", text, end)
+		}
+		exact, _ := new(big.Rat).SetString(text)
+		d := n.decimal([]byte(text))
+		v, isInt := d.exactInt()
+		if want := exact.IsInt() && exact.Num().IsInt64(); isInt != want || isInt && exact.Num().Int64() != v {
+			t.Errorf("%s as an integer is %d, %v", text, v, isInt)
+		}
+		if p, end := plainInt(buf, 0); end != 0 && (!isInt || p != v) {
+			t.Errorf("%s is read as %d", text, p)
+		}
+		f, ok := n.double(buf, 0, len(text))
+		want, err := strconv.ParseFloat(text, 64)
+		if ok && (err != nil || math.Float64bits(want) != math.Float64bits(f)) {
+			t.Errorf("%s as a double is %v, want %v", text, f, want)
+		}
+		if same := err == nil && sameNumber(want, text) && (want != 0 || exact.Sign() == 0); ok != same {
+			t.Errorf("%s as a double: ok is %v, want %v", text, ok, same)
+		}
+		f32, ok := n.exactFloat(buf[:len(text)], 32)
+		single, err := strconv.ParseFloat(text, 32)
+		if same := err == nil && sameNumber(single, text) && (single != 0 || exact.Sign() == 0); ok != same || ok && f32 != single {
+			t.Errorf("%s as a float is %v, %v, want %v, %v", text, f32, ok, single, same)
+		}
+		for scale := range 6 {
+			dec, precision, ok := d.exactDecimal(scale)
+			scaled := new(big.Rat).Mul(exact, new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil)))
+			digits := len(strings.TrimPrefix(scaled.Num().String(), "-"))
+			if want := scaled.IsInt() && digits <= 38; ok != want || ok && (dec.BigInt().Cmp(scaled.Num()) != 0 || precision != digits) {
+				t.Errorf("%s with %d digits after the point is %v of %d digits, %v; want %v of %d, %v", text, scale, dec.BigInt(), precision, ok, scaled, digits, want)
+			}
+		}
+	}
+	for _, text := range []string{
+		"0", "-0", "0.0", "-0.000e5", "1", "10", "1e0", "1.50", "100e-2", "1e18", "1e19", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
+		"-9223372036854775809", "9007199254740993", "0.1", "123456789012345", "1234567890123456", "12345678901234567.5", "5e-324", "4.9406564584124654e-324",
+		"1e-400", "1.7976931348623157e308", "1e22", "1e23", "0.000000000000000000000000001", "99999999999999999999999999999999999999", "999999999999999999999999999999999999999",
+		"1.0000000000000000000000000000", "16777216", "16777217", "3.4028235e38", "3.5e38", "1e-46", "1234567890123456789", "12345678901234567890", "00"[:1],
+	} {
+		check(text)
+	}
+	for range 20_000 {
+		check(randomNumber(r))
+	}
+}
+
+func randomNumber(r *rand.Rand) string {
+	digits := func(n int) string {
+		var b strings.Builder
+		for range n {
+			b.WriteByte('0' + byte(r.IntN(10)))
+		}
+		return b.String()
+	}
+	text := []string{"", "-"}[r.IntN(2)]
+	if n := r.IntN(22); n == 0 {
+		text += "0"
+	} else {
+		text += strconv.Itoa(1+r.IntN(9)) + digits(n-1)
+	}
+	if r.IntN(2) == 0 {
+		text += "." + digits(1+r.IntN(20))
+	}
+	switch r.IntN(4) {
+	case 0:
+		text += []string{"e", "E+", "e-"}[r.IntN(3)] + strconv.Itoa(r.IntN(30))
+	case 1:
+		if r.IntN(10) == 0 {
+			text += "e-" + strconv.Itoa(290+r.IntN(60))
+		}
+	}
+	return text
+}
+
+func TestInstants(t *testing.T) {
+	var c clock
+	check := func(text string) {
+		t.Helper()
+		buf := padded(text + `"`)
+		got, end, ok := c.instant(buf, 0, TimestampTZ)
+		want, err := time.Parse("2006-01-02T15:04:05.999999999Z07:00", text)
+		valid := err == nil && want.Nanosecond()%1000 == 0 && !strings.Contains(text, ",") && len(text) > 19
+		if ok != valid || ok && (got != want.UnixMicro() || end != len(text)) {
+			t.Errorf("%s is %d, %v; want %d, %v", text, got, ok, want.UnixMicro(), valid)
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		at := time.Unix(r.Int64N(4e11)-1e11, r.Int64N(1e9))
+		if at.Year() > 9999 || at.Year() < 0 {
+			continue
+		}
+		at = at.In(time.FixedZone("", (r.IntN(2*1439)-1439)*60))
+		if at.Year() > 9999 || at.Year() < 0 {
+			continue
+		}
+		check(at.Format([]string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05.000Z07:00", "2006-01-02T15:04:05.000000Z07:00", "2006-01-02T15:04:05.000000000Z07:00"}[r.IntN(4)]))
+	}
+	for y := range 10_000 {
+		check(fmt.Sprintf("%04d-02-29T00:00:00Z", y))
+		check(fmt.Sprintf("%04d-%02d-31T23:59:59Z", y, y%12+1))
+	}
+	for _, text := range []string{
+		"", "2026", "2026-11-23", "2026-11-23T", "2026-11-23T12:00:00", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z", "2026-01-00T00:00:00Z", "2026-01-01T24:00:00Z",
+		"2026-01-01T00:60:00Z", "2026-01-01T00:00:60Z", "2026-01-01T00:00:00+1:00", "2026-01-01T00:00:00+01", "2026-01-01T00:00:00Z ", "20260101T000000Z", "2026-01-01t00:00:00Z",
+	} {
+		check(text)
+	}
+	if _, _, ok := c.instant(padded(`2026-01-01T00:00:00.0000000000001Z"`), 0, TimestampTZ); ok {
+		t.Error("a fraction of 13 digits is taken")
+	}
+	if v, _, ok := c.instant(padded(`2026-01-01T00:00:00.1234560000000000Z"`), 0, TimestampTZ); !ok || v%1e6 != 123456 {
+		t.Errorf("zeros at the end: %d, %v", v, ok)
+	}
+	if v, _, ok := c.instant(padded(`2200-01-01T00:00:00.000000001"`), 0, TimestampNS); !ok || v != time.Date(2200, 1, 1, 0, 0, 0, 1, time.UTC).UnixNano() {
+		t.Errorf("nanoseconds: %d, %v", v, ok)
+	}
+	if _, _, ok := c.instant(padded(`2300-01-01T00:00:00"`), 0, TimestampNS); ok {
+		t.Error("a time beyond the range of nanoseconds is taken")
+	}
+}
+
+func TestSplitter(t *testing.T) {
+	s := NewSplitter(Options{})
+	if skip := s.Open([]byte("{\"a\":{\"b\":[1,\"x\",{\"c/d\":true,\"\":\"e\\u0041\"}],\"n\":null}} {\"a\":1}\n5")); skip != "" {
+		t.Fatal(skip)
+	}
+	u, ok := s.Next()
+	if !ok || u.Reject != nil || u.Sub != 0 {
+		t.Fatalf("%+v, %v", u, ok)
+	}
+	f := func(pointer, want string) {
+		t.Helper()
+		path := strings.Split(strings.ReplaceAll(pointer, "~1", "\x00"), "/")[1:]
+		for i := range path {
+			path[i] = strings.ReplaceAll(path[i], "\x00", "/")
+		}
+		if got, ok := s.Scalar(path); string(got) != want || ok != (want != "") {
+			t.Errorf("%s is %q, %v; want %q", pointer, got, ok, want)
+		}
+	}
+	f("/a/b/0", "1")
+	f("/a/b/1", "x")
+	f("/a/b/2/c~1d", "true")
+	f("/a/b/2/", "eA")
+	f("/a/b/3", "")
+	f("/a/b/01", "")
+	f("/a/b/-1", "")
+	f("/a/b", "")
+	f("/a/n", "")
+	f("/a/b/0/x", "")
+	f("/x", "")
+	if r := s.Refuse("route", "no", "/x"); r.Sub != 0 || string(r.Payload) != string(u.Value) {
+		t.Errorf("refused %+v", r)
+	}
+	if u, ok = s.Next(); !ok || u.Sub != 1 || string(u.Value) != `{"a":1}` {
+		t.Errorf("%+v", u)
+	}
+	if u, ok = s.Next(); !ok || u.Reject == nil || u.Reject.Code != CodeTopLevel || u.Sub != 2 {
+		t.Errorf("%+v", u)
+	}
+	if _, ok = s.Next(); ok {
+		t.Error("a fourth unit")
+	}
+	for rec, want := range map[string]string{" ": SkipBlank, "": ""} {
+		if got := s.Open([]byte(rec)); got != want {
+			t.Errorf("%q is skipped by %q", rec, got)
+		}
+	}
+	if s.Open(nil) != SkipTombstone {
+		t.Error("a record without a value is not skipped")
+	}
+}
