@@ -15,7 +15,8 @@ type batch struct {
 	start   int64 // offset of from
 	values  [][]byte
 	offsets []int64
-	millis  []int64
+	times   []int64
+	untimed []int // records that the source gave no time
 	epochs  []epochFrom
 	bytes   int64
 	blocks  []*block
@@ -31,6 +32,16 @@ type epochFrom struct {
 
 func newBatch(r *reader) *batch {
 	return &batch{r: r, from: r.from, start: r.pos, cols: r.meta.optional()}
+}
+
+// expect makes room for n more records, as far as the batch takes them.
+func (b *batch) expect(n int) {
+	n = min(n, maxRecords-len(b.values))
+	if b.values == nil {
+		b.values = b.r.p.pool.values()
+	}
+	b.values = slices.Grow(b.values, n)
+	b.offsets, b.times = slices.Grow(b.offsets, n), slices.Grow(b.times, n)
 }
 
 func (b *batch) full() bool  { return len(b.values) >= maxRecords || b.bytes >= maxBatchBytes }
@@ -56,9 +67,12 @@ func (b *batch) add(rec *record) error {
 	if epoch := b.r.raw.epoch(); len(b.epochs) == 0 || b.epochs[len(b.epochs)-1].epoch != epoch {
 		b.epochs = append(b.epochs, epochFrom{len(b.values), epoch})
 	}
+	if rec.millis < 0 {
+		b.untimed = append(b.untimed, len(b.values))
+	}
 	b.values = append(b.values, rec.value)
 	b.offsets = append(b.offsets, rec.offset)
-	b.millis = append(b.millis, rec.millis)
+	b.times = append(b.times, micros(rec.millis))
 	b.bytes += int64(len(rec.value) + len(rec.key))
 	return nil
 }
@@ -82,14 +96,10 @@ func micros(millis int64) int64 {
 func (b *batch) finish() *pipeline.Batch {
 	r := b.r
 	to := cursor(r.pos, r.epoch)
-	times := make([]int64, len(b.millis))
-	for i, ms := range b.millis {
-		times[i] = micros(ms)
-	}
 	out := &pipeline.Batch{
 		Span: pipeline.Span{Partition: r.part, From: b.from, To: to},
-		Name: r.topic.name, Values: b.values, Times: times,
-		Meta: r.meta.record(b, times),
+		Name: r.topic.name, Values: b.values, Times: b.times,
+		Meta: r.meta.record(b),
 	}
 	out.Cursor = func(i int) pipeline.Cursor {
 		if i >= len(b.offsets) {
@@ -118,5 +128,6 @@ func (b *batch) release() {
 	for _, m := range b.blocks {
 		m.drop()
 	}
-	b.blocks = nil
+	b.r.p.pool.putValues(b.values)
+	b.blocks, b.values = nil, nil
 }

@@ -40,7 +40,8 @@ type member struct {
 
 	mu struct {
 		sync.Mutex
-		stop context.CancelFunc // ends the call of Assigned that is running
+		stop   context.CancelFunc // ends the call of Assigned that is running; nil: none is
+		urgent int                // events that wait for it
 	}
 
 	// Of the goroutine in loop.
@@ -154,15 +155,18 @@ func (m *member) tell(kind eventKind, parts map[string][]int32) {
 		return
 	}
 	slices.SortFunc(e.parts, compareTP)
-	if kind != given {
-		m.interrupt()
+	if kind == given {
+		select {
+		case m.events <- e:
+		case <-m.done:
+		}
+		return
 	}
+	m.interrupt(1)
+	defer m.interrupt(-1)
 	select {
 	case m.events <- e:
 	case <-m.done:
-		return
-	}
-	if kind == given {
 		return
 	}
 	select {
@@ -171,13 +175,33 @@ func (m *member) tell(kind eventKind, parts map[string][]int32) {
 	}
 }
 
-// interrupt ends a call of Assigned: part of what it takes over is being taken away.
-func (m *member) interrupt() {
+// interrupt ends a call of Assigned, and keeps the next from starting until the
+// event was acted on: part of what it takes over is being taken away.
+func (m *member) interrupt(n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.mu.stop != nil {
+	m.mu.urgent += n
+	if m.mu.stop != nil && m.mu.urgent > 0 {
 		m.mu.stop()
 	}
+}
+
+// begin returns the context of a call of Assigned. False: something else is urgent.
+func (m *member) begin(ctx context.Context) (context.Context, func(), bool) {
+	ctx, stop := context.WithCancel(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.mu.urgent > 0 {
+		stop()
+		return nil, nil, false
+	}
+	m.mu.stop = stop
+	return ctx, func() {
+		m.mu.Lock()
+		m.mu.stop = nil
+		m.mu.Unlock()
+		stop()
+	}, true
 }
 
 // watch reads the errors of the group; there is nothing else to poll.
@@ -225,6 +249,8 @@ func (m *member) loop(ctx context.Context) error {
 		case m.fatal(err):
 			m.finish(ctx)
 			return err
+		case errors.Is(err, errTaken):
+			again = time.After(0) // after what interrupted it, which is waiting already
 		case err != nil && ctx.Err() == nil:
 			m.s.log.Warn("take over partitions", "group", m.s.cfg.Group, "err", err, "again_in", m.wait)
 			again = time.After(m.wait)
@@ -244,6 +270,9 @@ func (m *member) pending() bool {
 	}
 	return false
 }
+
+// errTaken: partitions are being taken away, so none are taken over now.
+var errTaken = errors.New("the group is taking partitions away")
 
 func (m *member) fatal(err error) bool {
 	h := (*pipeline.Halt)(nil)
@@ -306,11 +335,11 @@ func (m *member) finish(ctx context.Context) {
 
 // assign has the pipeline take over what was given to us and is not read yet.
 func (m *member) assign(ctx context.Context) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	m.mu.Lock()
-	m.mu.stop = stop
-	m.mu.Unlock()
+	ctx, end, ok := m.begin(ctx)
+	if !ok {
+		return errTaken
+	}
+	defer end()
 	fresh := map[tp]*lane{}
 	var lanes []pipeline.Lane
 	for _, p := range sortedKeys(m.owned) {
@@ -324,7 +353,9 @@ func (m *member) assign(ctx context.Context) error {
 		l := &lane{s: m.s, m: m, tp: p, part: part}
 		fresh[p], lanes = l, append(lanes, l)
 	}
-	if err := m.h.Assigned(ctx, lanes); err != nil {
+	if err := m.h.Assigned(ctx, lanes); err != nil && ctx.Err() != nil && !m.fatal(err) {
+		return errTaken
+	} else if err != nil {
 		return err
 	}
 	for p, l := range fresh {

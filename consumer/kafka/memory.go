@@ -153,8 +153,25 @@ func (b *block) drop() {
 	}
 }
 
-// pool keeps buffers for decompressed batches.
-type pool struct{ p sync.Pool }
+// pool keeps buffers for decompressed batches and the values of batches.
+type pool struct{ p, v sync.Pool }
+
+// values returns an empty list of records.
+func (p *pool) values() [][]byte {
+	if v, _ := p.v.Get().(*[][]byte); v != nil {
+		return *v
+	}
+	return nil
+}
+
+// putValues takes a list back; nobody may use it any more.
+func (p *pool) putValues(v [][]byte) {
+	if cap(v) > 0 {
+		clear(v) // or it would keep what it pointed to
+		v = v[:0]
+		p.v.Put(&v)
+	}
+}
 
 // maxPooled is the largest buffer worth keeping.
 const maxPooled = 8 << 20

@@ -145,8 +145,8 @@ func (o *optional) add(rec *record) error {
 	})
 }
 
-// record lays the columns of a batch out. It takes over b's offsets, and times.
-func (m *metaMaker) record(b *batch, times []int64) arrow.RecordBatch {
+// record lays the columns of a batch out. It takes over b's offsets and times.
+func (m *metaMaker) record(b *batch) arrow.RecordBatch {
 	n := len(b.offsets)
 	for len(m.zeros) < n {
 		m.zeros = append(m.zeros, 0)
@@ -160,7 +160,7 @@ func (m *metaMaker) record(b *batch, times []int64) arrow.RecordBatch {
 	}
 	micro := &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
 	if m.timestamp {
-		cols = append(cols, ints64(micro, times, b.millis))
+		cols = append(cols, ints64(micro, b.times, b.untimed))
 	}
 	if b.cols.key != nil {
 		cols = append(cols, b.cols.key.NewArray())
@@ -189,24 +189,17 @@ func ints32(v []int32) arrow.Array {
 	return fixed(arrow.PrimitiveTypes.Int32, len(v), arrow.Int32Traits.CastToBytes(v), nil, 0)
 }
 
-// ints64 wraps v; where is not nil, a negative element makes a null.
-func ints64(t arrow.DataType, v, where []int64) arrow.Array {
+// ints64 wraps v; the elements at nulls are null.
+func ints64(t arrow.DataType, v []int64, nulls []int) arrow.Array {
 	var valid []byte
-	nulls := 0
-	for i, w := range where {
-		if w >= 0 {
-			continue
+	if len(nulls) > 0 {
+		valid = make([]byte, bitutil.BytesForBits(int64(len(v))))
+		bitutil.SetBitsTo(valid, 0, int64(len(v)), true)
+		for _, i := range nulls {
+			bitutil.ClearBit(valid, i)
 		}
-		if valid == nil {
-			valid = make([]byte, bitutil.BytesForBits(int64(len(v))))
-			for j := range valid {
-				valid[j] = 0xff
-			}
-		}
-		bitutil.ClearBit(valid, i)
-		nulls++
 	}
-	return fixed(t, len(v), arrow.Int64Traits.CastToBytes(v), valid, nulls)
+	return fixed(t, len(v), arrow.Int64Traits.CastToBytes(v), valid, len(nulls))
 }
 
 func fixed(t arrow.DataType, n int, data, valid []byte, nulls int) arrow.Array {

@@ -185,7 +185,7 @@ func (p *plane) serve(n *node) {
 		switch {
 		case err != nil && p.life.Err() == nil:
 			if !failing {
-				p.log.Warn("fetch from broker", "broker", n.id, "err", err)
+				p.log.Warn("fetch from broker", "broker", n.id, "err", explain(err, p.cfg))
 			}
 			failing = true
 			p.look()
@@ -308,22 +308,23 @@ func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 		return 0, nil
 	}
 	req, at := p.request(asked, size, all)
-	resp, err := req.RequestWith(p.life, p.cl.Broker(int(n.id)))
-	if err == nil {
+	var resp *kmsg.FetchResponse
+	got, err := p.cl.Broker(int(n.id)).Request(p.life, named(req, asked))
+	if resp, _ = got.(*kmsg.FetchResponse); err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
 	if err != nil {
 		p.ledger.charge(-hold)
 		return 0, err
 	}
-	got := int64(0)
+	size = 0
 	for i := range resp.Topics {
 		for j := range resp.Topics[i].Partitions {
-			got += int64(len(resp.Topics[i].Partitions[j].RecordBatches))
+			size += int64(len(resp.Topics[i].Partitions[j].RecordBatches))
 		}
 	}
-	p.ledger.charge(got - hold)
-	b := newBlock(p.ledger, got)
+	p.ledger.charge(size - hold)
+	b := newBlock(p.ledger, size)
 	defer b.drop()
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
@@ -340,7 +341,22 @@ func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 			}
 		}
 	}
-	return got, nil
+	return size, nil
+}
+
+// byName is a request in the last version that names topics by their names.
+type byName struct{ *kmsg.FetchRequest }
+
+// MaxVersion implements kmsg.Request.
+func (byName) MaxVersion() int16 { return 12 }
+
+// named limits the version where a topic has no id, as on clusters that were
+// upgraded halfway.
+func named(req *kmsg.FetchRequest, asked []*reader) kmsg.Request {
+	if slices.ContainsFunc(asked, func(r *reader) bool { return r.topic.id == [16]byte{} }) {
+		return byName{req}
+	}
+	return req
 }
 
 // fetchKey is a partition in a response: by topic id from version 13 on, by name before.

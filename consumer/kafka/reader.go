@@ -414,6 +414,7 @@ func (r *reader) decodeOld(e entry) error {
 func (r *reader) read(b *batch) error {
 	u := &r.raw
 	b.holds(u.block)
+	b.expect(u.left)
 	rec := record{}
 	for u.left > 0 && !b.full() {
 		if err := r.record(&rec); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
@@ -470,5 +472,96 @@ func TestUnreadableBatchHalts(t *testing.T) {
 	}
 	if err := nextErr(t, r); !errors.As(err, &h) {
 		t.Errorf("the second time: %v", err)
+	}
+}
+
+// Brokers without topic ids: the name stands for the incarnation.
+func TestBrokersWithoutTopicIDs(t *testing.T) {
+	b := newBroker(t, kfake.MaxVersions(kversion.V2_7_0()))
+	b.create("t", 1)
+	b.produce("t", 0, numbered(0, 10)...)
+	s, g := b.source(b.config("t")), newGroup(t)
+	p := b.partition(s, "t", 0)
+	if p.Incarnation != "name~t" {
+		t.Fatalf("incarnation %q", p.Incarnation)
+	}
+	st := pipeline.Stamp{Pipeline: "x", Rev: 1}
+	g.onGone = func(ctx context.Context, ls []pipeline.Lane) { _ = ls[0].Ack(ctx, cursor(4, 0), st) }
+	stop := g.run(s)
+	g.until("read", func() bool { return g.total() == 10 })
+	_ = stop()
+	h, err := s.Hint(ctx(t), p)
+	if want := (pipeline.Hint{At: cursor(4, 0), Stamp: st}); err != nil || h != want {
+		t.Errorf("hint %v, %v", h, err)
+	}
+}
+
+// A broker that names a replica close by is asked no more, until that one fails.
+func TestFetchFromTheClosestReplica(t *testing.T) {
+	b := newBroker(t, kfake.NumBrokers(2))
+	b.create("t", 1)
+	b.produce("t", 0, numbered(0, 10)...)
+	from := b.LeaderFor("t", 0)
+	to := 1 - from
+	b.SetFollowers("t", 0, []int32{to})
+	var asked sync.Map
+	b.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.KeepControl()
+		asked.Store(b.CurrentNode(), true)
+		r := req.(*kmsg.FetchRequest)
+		if b.CurrentNode() != from || r.Rack != "r1" {
+			return nil, nil, false
+		}
+		resp := r.ResponseKind().(*kmsg.FetchResponse)
+		rt := kmsg.NewFetchResponseTopic()
+		rt.Topic, rt.TopicID = r.Topics[0].Topic, r.Topics[0].TopicID
+		rp := kmsg.NewFetchResponseTopicPartition()
+		rp.PreferredReadReplica = to
+		rt.Partitions = append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	cfg := b.config("t")
+	cfg.Rack = "r1"
+	s := b.source(cfg)
+	r, err := s.Open(ctx(t), b.partition(s, "t", 0), pipeline.Start{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	readTo(t, r, pipeline.Cursor{}, 10)
+	if _, ok := asked.Load(to); !ok {
+		t.Error("the replica was not asked")
+	}
+}
+
+// Leaders move, and nothing is lost or read twice.
+func TestLeadersMove(t *testing.T) {
+	b := newBroker(t, kfake.NumBrokers(3))
+	b.create("t", 2)
+	s := b.source(b.config("t"))
+	var rs []pipeline.Reader
+	for i := range int32(2) {
+		r, err := s.Open(ctx(t), b.partition(s, "t", i), pipeline.Start{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		rs = append(rs, r)
+	}
+	at := make([]pipeline.Cursor, 2)
+	for round := range 6 {
+		for i := range int32(2) {
+			if err := b.MoveTopicPartition("t", i, int32(round+int(i))%3); err != nil {
+				t.Fatal(err)
+			}
+			b.produce("t", i, numbered(10*round, 10)...)
+		}
+		for i, r := range rs {
+			if diff := cmp.Diff(numbered(10*round, 10), readTo(t, r, at[i], int64(10*round+10))); diff != "" {
+				t.Fatal(diff)
+			}
+			at[i] = cursor(int64(10*round+10), r.(*reader).epoch)
+		}
 	}
 }
