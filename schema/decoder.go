@@ -27,9 +27,6 @@ type Decoded struct {
 // maxTables is how many layouts a decoder keeps, each with its memory.
 const maxTables = 8
 
-// maxBatchBytes is the most that may be decoded at a time: offsets have 31 bits.
-const maxBatchBytes = largestRecord / 2
-
 // A Decoder lays JSON objects out as columns. It keeps its memory from batch to
 // batch. One goroutine uses it.
 type Decoder struct {
@@ -64,14 +61,14 @@ func NewDecoder(opt Options) *Decoder {
 // may be nil: its required columns must get a value, or the unit is rejected.
 //
 // What is rejected or skipped depends on the units, the options and pinned alone,
-// never on s. The units are at most 512 MiB together.
+// never on s. The units are at most [MaxBatchBytes] together.
 func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 	size := 0
 	for _, u := range units {
 		size += len(u)
 	}
-	if size > maxBatchBytes && len(units) > 1 {
-		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, maxBatchBytes))
+	if size > MaxBatchBytes {
+		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, MaxBatchBytes))
 	}
 	t := d.table(s, pinned)
 	t.reader.begin(s, &d.opt)
@@ -223,7 +220,7 @@ func (r *reader) init(cut *cutter, s *Schema, opt *Options) {
 func (r *reader) begin(s *Schema, opt *Options) {
 	r.root.reset()
 	r.rescued.reset()
-	r.news = false
+	r.news, r.kept = false, 0
 	var fields []Field
 	if s != nil {
 		fields = s.Fields

@@ -39,7 +39,7 @@ func (r *reader) learn(m *member) {
 	}
 	e := p.found.member(string(m.key), p.declared)
 	r.see(e, m.from, p.depth)
-	p.found.keep(e)
+	r.keep(p.found, e)
 }
 
 // member returns the evidence for a key. Evidence that is new has to be kept.
@@ -50,14 +50,19 @@ func (e *evidence) member(key string, declared []Field) *evidence {
 	return &evidence{key: key, declared: fieldForKey(declared, key)}
 }
 
-// keep adds m to the members if it has something to say.
-func (e *evidence) keep(m *evidence) {
-	if m.class == classNone || e.byKey[m.key] != nil {
+// evidencePerColumn bounds how many places a batch may say something about, for
+// every column that a table may have.
+const evidencePerColumn = 16
+
+// keep adds m to the members of e if it has something to say.
+func (r *reader) keep(e, m *evidence) {
+	if m.class == classNone || e.byKey[m.key] != nil || r.kept >= evidencePerColumn*r.cut.scan.opt.MaxColumns {
 		return
 	}
 	if e.byKey == nil {
 		e.byKey = map[string]*evidence{}
 	}
+	r.kept++
 	e.byKey[m.key] = m
 	e.members = append(e.members, m)
 }
@@ -174,7 +179,7 @@ func (r *reader) seeObject(e *evidence, i, depth int) (end int, fits bool) {
 		i = skipSpace(buf, skipSpace(buf, k+1)+1)
 		m := e.member(key, declared)
 		i, _ = r.see(m, i, depth)
-		e.keep(m)
+		r.keep(e, m)
 		if i = skipSpace(buf, i); buf[i] == ',' {
 			i = skipSpace(buf, i+1)
 		}
@@ -210,13 +215,13 @@ func (r *reader) seeArray(e *evidence, i, depth int) (end int, fits bool) {
 	case e.element == nil:
 		e.class, e.element = classArray, all
 	default:
-		fits = e.element.join(all)
+		fits = r.join(e.element, all)
 	}
 	return i + 1, fits
 }
 
 // join adds what b says to e, unless they are of different classes.
-func (e *evidence) join(b *evidence) bool {
+func (r *reader) join(e, b *evidence) bool {
 	if b.class == classNone {
 		return true
 	}
@@ -227,9 +232,9 @@ func (e *evidence) join(b *evidence) bool {
 	e.times, e.texts = e.times || b.times, e.texts || b.texts
 	for _, m := range b.members {
 		if mine := e.byKey[m.key]; mine != nil {
-			mine.join(m)
+			r.join(mine, m)
 		} else {
-			e.keep(m)
+			r.keep(e, m)
 		}
 	}
 	switch {
@@ -237,7 +242,7 @@ func (e *evidence) join(b *evidence) bool {
 	case e.element == nil:
 		e.element = b.element
 	default:
-		return e.element.join(b.element)
+		return r.join(e.element, b.element)
 	}
 	return true
 }

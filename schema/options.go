@@ -11,7 +11,7 @@ import (
 // what a record becomes.
 type Options struct {
 	// MaxRecordBytes is the size of the largest record that becomes rows; larger
-	// ones are rejected unread. Default 10 MiB, at most 1 GiB.
+	// ones are rejected unread. Default 10 MiB, at most 512 MiB.
 	MaxRecordBytes int
 
 	// MaxDepth is how many objects and arrays may lie around a value that gets a
@@ -49,16 +49,19 @@ type Options struct {
 	Mem memory.Allocator
 }
 
+// MaxBatchBytes is the most that is decoded at a time: offsets within a column
+// have 31 bits, and rescued text is up to three times as long as its record.
+const MaxBatchBytes = 512 << 20
+
 const (
 	carefulBytes    = 64 << 10 // a shorter record cannot break MaxKeys and MaxNumberBytes
 	bytesPerKey     = 4        // at least: `"":1`, and a comma or brace
-	largestRecord   = 1 << 30
 	defaultMaxBytes = 10 << 20
 )
 
 // withDefaults fills in what is not set.
 func (o Options) withDefaults() Options {
-	o.MaxRecordBytes = min(cmp.Or(o.MaxRecordBytes, defaultMaxBytes), largestRecord)
+	o.MaxRecordBytes = min(cmp.Or(o.MaxRecordBytes, defaultMaxBytes), MaxBatchBytes)
 	o.MaxDepth = cmp.Or(o.MaxDepth, 32)
 	o.MaxName = cmp.Or(o.MaxName, 255)
 	o.MaxKeys = max(cmp.Or(o.MaxKeys, 100_000), carefulBytes/bytesPerKey)

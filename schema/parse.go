@@ -22,6 +22,7 @@ type reader struct {
 	room    bool // whether more columns may be wanted
 	coarse  bool // nested values are rescued whole
 	news    bool // a column may be wanted, or a wider one
+	kept    int  // pieces of evidence
 	clock   clock
 	numbers numbers
 	scratch []byte
@@ -36,7 +37,7 @@ type member struct {
 
 // rescueLimit is how long the rescued text of a record of n bytes may get before
 // its nested values are rescued whole: members far down have long paths.
-func rescueLimit(n int) int { return 4*n + 64<<10 }
+func rescueLimit(n int) int { return 3*n + 256 }
 
 // row reads the object at i, which is the record row, and returns the index
 // after it, or invalid. Then nothing is left of it.

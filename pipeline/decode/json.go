@@ -51,11 +51,17 @@ func NewJSON(cfg Config) *JSON {
 }
 
 // Decode implements [pipeline.Decoder]. The error is of metadata that the table
-// cannot hold.
+// cannot hold, or of more than [schema.MaxBatchBytes].
 func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
 	j.values = j.values[:0]
+	size := 0
 	for _, u := range part.Units {
 		j.values = append(j.values, b.Values[u])
+		size += len(b.Values[u])
+	}
+	if size > schema.MaxBatchBytes {
+		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: the batch has %d bytes, the limit is %d: lower the source's largest batch",
+			part.Table, size, schema.MaxBatchBytes)
 	}
 	d := j.decoder(part.Table).Decode(j.values, s, part.Pinned)
 	defer d.Data.Release()
