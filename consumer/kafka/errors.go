@@ -73,6 +73,8 @@ func adviseTLS(err error, cfg Config) string {
 		return "tls.enabled: true, but the brokers speak no TLS on this port; check the port in brokers"
 	case errors.As(err, &alert):
 		return "tls.cert_file: the brokers refuse this client's certificate, or want one"
+	case !cfg.TLS.on() && strings.Contains(err.Error(), "tls alert record"): // the client library's words
+		return "tls.enabled: false, but the brokers want TLS on this port"
 	}
 	return ""
 }

@@ -1,7 +1,10 @@
 package kafka
 
 import (
+	"encoding/base64"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -172,4 +175,47 @@ func TestRealGroups(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRealAuthentication(t *testing.T) {
+	r := newReal(t)
+	topic := r.create("t", 1)
+	r.produce(r.client(), topic, "x")
+	idp := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		enc := base64.RawURLEncoding.EncodeToString
+		now := time.Now().Unix()
+		claims := fmt.Sprintf(`{"sub":"alice","iat":%d,"exp":%d}`, now-1, now+60)
+		_, _ = fmt.Fprintf(w, `{"access_token":"%s.%s.","expires_in":60}`, enc([]byte(`{"alg":"none"}`)), enc([]byte(claims)))
+	}))
+	defer idp.Close()
+	f := func(what, brokers string, sasl SASLConfig, tls TLSConfig, want string) {
+		t.Helper()
+		if brokers == "" {
+			t.Fatalf("%s: FIREHOSED_KAFKA_... is not set", what)
+		}
+		cfg := r.source(topic).cfg
+		cfg.Brokers, cfg.SASL, cfg.TLS = []string{brokers}, sasl, tls
+		err := r.sourceOf(cfg).Check(ctx(t))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	sasl, ssl, both, certs := os.Getenv("FIREHOSED_KAFKA_SASL"), os.Getenv("FIREHOSED_KAFKA_SSL"), os.Getenv("FIREHOSED_KAFKA_SASL_SSL"), os.Getenv("FIREHOSED_KAFKA_CERTS")
+	ca := TLSConfig{CAFile: certs + "/ca.pem"}
+	none := TLSConfig{}
+	for _, m := range []string{Plain, ScramSHA256, ScramSHA512} {
+		user := SASLConfig{Mechanism: m, Username: "alice", Password: Text("alice-secret")}
+		f(m, sasl, user, none, "")
+		f(m+" with TLS", both, user, ca, "")
+		user.Password = Text("wrong")
+		f(m+" wrong", sasl, user, none, `sasl: the brokers refuse "alice" with `+m)
+	}
+	f("oauth", sasl, SASLConfig{Mechanism: OAuthBearer, TokenURL: idp.URL, ClientID: "i", ClientSecret: Text("s")}, none, "")
+	f("no such mechanism", sasl, SASLConfig{Mechanism: AWSMSKIAM, Region: "eu-west-1"}, none, `sasl.mechanism: the brokers do not offer "AWS_MSK_IAM"`)
+	f("no sasl", sasl, SASLConfig{}, none, "tls.enabled: false, and the brokers hang up")
+	f("tls", ssl, SASLConfig{}, ca, "")
+	f("mutual tls", ssl, SASLConfig{}, TLSConfig{CAFile: certs + "/ca.pem", CertFile: certs + "/client.pem", KeyFile: certs + "/client.key"}, "")
+	f("unknown authority", ssl, SASLConfig{}, TLSConfig{Enabled: true}, "tls.ca_file: ")
+	f("tls on a plain port", r.brokers[0], SASLConfig{}, ca, "tls.enabled: true, and the brokers hang up")
+	f("no tls on a tls port", ssl, SASLConfig{}, none, "tls.enabled: false, but the brokers want TLS on this port")
 }
