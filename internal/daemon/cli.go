@@ -43,6 +43,7 @@ type options struct {
 	asNewRevision       int64
 	print               bool
 	replay, skip        bool
+	values              bool
 	tables              []string
 	demo                struct {
 		dir            string

@@ -68,6 +68,7 @@ func runFlags(fs *flag.FlagSet, o *options) {
 
 func verifyFlags(fs *flag.FlagSet, o *options) {
 	operatorFlags(fs, o)
+	fs.BoolVar(&o.values, "values", false, "compare what rows hold, too, not only where they came from")
 }
 
 func demoFlags(fs *flag.FlagSet, o *options) {

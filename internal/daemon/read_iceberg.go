@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/apache/arrow-go/v18/arrow"
+
 	"github.com/firehosed/firehosed/iceberg"
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/pipeline"
@@ -29,6 +31,17 @@ func (t icebergTables) Pin(ctx context.Context, name string) (*inspect.Pinned, e
 		Schema: in.Schema,
 		Rows: func(ctx context.Context, visit func(inspect.Row) error) error {
 			return coordinates(ctx, t.sink, name, in.Head, visit)
+		},
+		Records: func(ctx context.Context, visit func(arrow.RecordBatch) error) error {
+			for rec, err := range t.sink.ScanRows(ctx, name, in.Head) {
+				if err != nil {
+					return err
+				}
+				if err := visit(rec); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}, nil
 }

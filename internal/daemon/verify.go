@@ -17,7 +17,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 	if err := u.mine(ctx); err != nil {
 		return err
 	}
-	opts := inspect.Options{Memory: f.MemoryBudget / 4}
+	opts := inspect.Options{Memory: f.MemoryBudget / 4, Values: c.values}
 	if c.Terminal && !c.json {
 		term := newTerminal(c.Stderr)
 		defer term.show("")
