@@ -4,27 +4,24 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
-
-	"github.com/firehosed/firehosed/schema"
 )
 
 // choice holds how each leaf column of a file is encoded, a byte a leaf. It is made
 // from the first row group. The zero choice is that of no file.
 type choice string
 
-// Bits of a choice.
+// Values of a choice.
 const (
-	useDictionary = 1 << iota
-	skipBounds    // no minimum and maximum in the Parquet footer
+	plain      = 'p'
+	dictionary = 'd'
 )
 
-func (c choice) of(leaf int) byte { return c[leaf] }
+func (c choice) dictionary(leaf int) bool { return c != "" && c[leaf] == dictionary }
 
 // Limits of dictionaries.
 const (
-	maxDistinct   = 1 << 15
-	judgeAt       = 1 << 14 // values after which a column with mostly new values is given up
-	longestBounds = 256     // bytes; the library puts bounds of any length into the footer, once a row group
+	maxDistinct = 1 << 15
+	judgeAt     = 1 << 14 // values after which a column with mostly new values is given up
 )
 
 // choose decides from the values of a row group. A column near the limit stays as it
@@ -33,13 +30,9 @@ func choose(s *columnSet, last choice) choice {
 	out := make([]byte, len(s.cols))
 	var d distinct
 	for i, c := range s.cols {
-		was := last != "" && last[i]&useDictionary != 0
-		if d.pays(c, was, last == "") {
-			out[i] |= useDictionary
-		}
-		decimals := c.f.typ.Kind == schema.Decimal && c.phys == physFixed // the library compares them as unsigned bytes
-		if decimals || c.longest > longestBounds || last != "" && last[i]&skipBounds != 0 {
-			out[i] |= skipBounds
+		out[i] = plain
+		if d.pays(c, last.dictionary(i)) {
+			out[i] = dictionary
 		}
 	}
 	return choice(out)
@@ -54,7 +47,7 @@ type distinct struct {
 
 // pays says whether a dictionary and indexes take less than the values as they are:
 // three quarters of it, or, where the last file had one, not more.
-func (d *distinct) pays(c *column, was, first bool) bool {
+func (d *distinct) pays(c *column, was bool) bool {
 	n := c.values
 	if n == 0 {
 		return was // what an all-null column would take does not matter
@@ -64,9 +57,9 @@ func (d *distinct) pays(c *column, was, first bool) bool {
 	}
 	d.reset(n)
 	count, size := 0, 0
-	plain := len(c.fixed)
+	asIs := len(c.fixed)
 	if c.phys == physBytes {
-		if plain = d.text(c, &count, &size); plain < 0 {
+		if asIs = d.text(c, &count, &size); asIs < 0 {
 			return false
 		}
 	} else if !d.fixed(c, &count) {
@@ -76,10 +69,10 @@ func (d *distinct) pays(c *column, was, first bool) bool {
 	}
 	const header = 48 // of a dictionary page
 	coded := size + n*bits.Len(uint(count-1))/8 + header
-	if was && !first {
-		return coded <= plain
+	if was {
+		return coded <= asIs
 	}
-	return 4*coded <= 3*plain
+	return 4*coded <= 3*asIs
 }
 
 func (d *distinct) reset(n int) {
@@ -130,10 +123,10 @@ func (d *distinct) fixed(c *column, count *int) bool {
 
 // text returns the size of all values as they are, or -1 if too many are distinct.
 func (d *distinct) text(c *column, count, size *int) int {
-	plain := 0
+	asIs := 0
 	last := ref{n: 1<<32 - 1}
 	for i, r := range c.refs {
-		plain += int(r.n) + 4
+		asIs += int(r.n) + 4
 		if r != last {
 			last = r
 			if d.add(maphash.Bytes(d.seed, c.arena[r.off:r.off+r.n])) > 0 {
@@ -145,5 +138,5 @@ func (d *distinct) text(c *column, count, size *int) int {
 			return -1
 		}
 	}
-	return plain
+	return asIs
 }

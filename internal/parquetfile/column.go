@@ -88,19 +88,19 @@ type column struct {
 	arena    []byte
 	def, rep levels
 	values   int // in fixed or refs
-	longest  int // of the strings and binaries
 
 	// known are values of dictionary arrays that the arena has.
 	known map[string]ref
 	remap []ref
 
-	stats stats
+	stats stats // of the row group
+	total stats // of the row groups before
 }
 
 func newColumn(f *field) *column {
 	c := &column{f: f}
 	c.phys, c.width = physicalOf(f.typ)
-	c.stats.init(f)
+	c.stats, c.total = newStats(f), newStats(f)
 	return c
 }
 
@@ -110,8 +110,10 @@ const maxKnown = 1 << 10
 // maxArena keeps offsets within 32 bits.
 const maxArena = 1<<32 - 1
 
+// reset empties the column for the next row group.
 func (c *column) reset() {
-	c.fixed, c.refs, c.arena, c.values, c.longest = c.fixed[:0], c.refs[:0], c.arena[:0], 0, 0
+	c.stats.reset()
+	c.fixed, c.refs, c.arena, c.values = c.fixed[:0], c.refs[:0], c.arena[:0], 0
 	c.def.reset()
 	c.rep.reset()
 	clear(c.known)
@@ -265,14 +267,12 @@ func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 		for i := first; i < first+n; i++ {
 			r := ref{uint32(offs[i]) + base, uint32(offs[i+1] - offs[i])}
 			c.refs = append(c.refs, r)
-			c.longest = max(c.longest, int(r.n))
 		}
 	} else {
 		for _, i := range sel {
 			v := data[offs[i]:offs[i+1]]
 			c.refs = append(c.refs, ref{uint32(len(c.arena)), uint32(len(v))})
 			c.arena = append(c.arena, v...)
-			c.longest = max(c.longest, len(v))
 		}
 	}
 	if c.stats.order == orderBytes {
@@ -329,7 +329,6 @@ func (c *column) appendDictionary(arr *array.Dictionary, first, n int, sel []int
 
 // intern returns where v is in the arena, and counts it in the statistics.
 func (c *column) intern(v []byte) (ref, error) {
-	c.longest = max(c.longest, len(v))
 	if c.stats.order == orderBytes {
 		c.stats.bytes(v)
 	}

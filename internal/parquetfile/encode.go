@@ -1,6 +1,7 @@
 package parquetfile
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -17,8 +18,12 @@ import (
 type encoder struct {
 	choice choice
 	pw     *parquet.Writer
+	chunks []chunk // of the row groups so far, leaf by leaf
+	out    *bufio.Writer
+	sink   sink
 	order  []int // by leaf: which column of the file it is; parquet-go sorts them by name
 	pages  int   // bytes
+	held   int64 // memory that parquet-go keeps, by estimate: it buffers a page a column
 	values []parquet.Value
 	nulls  []parquet.Value // blockValues of one level
 	null   uint8
@@ -29,6 +34,9 @@ type encoder struct {
 // blockValues is how many values are handed to the library at once.
 const blockValues = 2048
 
+// perColumn is what a column costs in parquet-go without any values.
+const perColumn = 8 << 10
+
 // maxDictionary is where a dictionary ends that kept growing after the first row
 // group. Later pages of the row group are plain.
 const maxDictionary = 1 << 20
@@ -36,9 +44,9 @@ const maxDictionary = 1 << 20
 func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
 	e := &encoder{choice: ch, pages: pool.opts.PageBytes}
 	root := parquet.Group{}
-	var skip, paths [][]string
+	var paths [][]string
 	for _, f := range p.fields {
-		root[f.name] = node(f, ch, nil, &paths, &skip)
+		root[f.name] = node(f, ch, nil, &paths)
 	}
 	s := parquet.NewSchema("table", root)
 	index := map[string]int{}
@@ -46,6 +54,7 @@ func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
 		index[strings.Join(path, "\x00")] = i
 	}
 	e.order = make([]int, len(p.leaves))
+	e.held = perColumn * int64(len(p.leaves))
 	for i, path := range paths {
 		col, ok := index[strings.Join(path, "\x00")]
 		if !ok {
@@ -61,44 +70,41 @@ func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
 	c.DataPageVersion = 1
 	c.Compression = pool.codec
 	c.DictionaryMaxBytes = maxDictionary
-	c.SkipPageBounds = skip
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	e.pw = parquet.NewWriter(nil, c, parquet.DataPageStatistics(false)) // the option: false in c would mean the default
+	c.SkipPageBounds = paths // the footer's statistics are ours
+	// Options, where zero in c would mean the default.
+	e.pw = parquet.NewWriter(nil, c, parquet.DataPageStatistics(false), parquet.WriteBufferSize(0))
 	return e, nil
 }
 
 // node returns the Parquet node of a field, and collects the paths of the leaves
-// below it in the order of the plan, and of those without statistics.
-func node(f *field, ch choice, above []string, paths, skip *[][]string) parquet.Node {
+// below it in the order of the plan.
+func node(f *field, ch choice, above []string, paths *[][]string) parquet.Node {
 	path := append(slices.Clip(above), f.name)
 	var n parquet.Node
 	switch f.typ.Kind {
 	case schema.Struct:
 		g := parquet.Group{}
 		for _, kid := range f.kids {
-			g[kid.name] = node(kid, ch, path, paths, skip)
+			g[kid.name] = node(kid, ch, path, paths)
 		}
 		n = g
 	case schema.List:
-		n = parquet.List(node(renamed(f.kids[0], "element"), ch, append(slices.Clip(path), "list"), paths, skip))
+		n = parquet.List(node(renamed(f.kids[0], "element"), ch, append(slices.Clip(path), "list"), paths))
 	case schema.Map:
 		below := append(slices.Clip(path), "key_value")
-		k := node(renamed(f.kids[0], "key"), ch, below, paths, skip)
-		n = parquet.Map(k, node(renamed(f.kids[1], "value"), ch, below, paths, skip))
+		k := node(renamed(f.kids[0], "key"), ch, below, paths)
+		n = parquet.Map(k, node(renamed(f.kids[1], "value"), ch, below, paths))
 	default:
-		enc := ch.of(f.leaf)
 		n = leafNode(f.typ)
-		if enc&useDictionary != 0 {
+		if ch.dictionary(f.leaf) {
 			n = parquet.Encoded(n, &parquet.RLEDictionary)
 		} else {
 			n = parquet.Encoded(n, &parquet.Plain)
 		}
 		*paths = append(*paths, path)
-		if enc&skipBounds != 0 {
-			*skip = append(*skip, path)
-		}
 	}
 	if f.optional {
 		n = parquet.Optional(n)
@@ -159,7 +165,9 @@ func decimalType(precision int) parquet.Type {
 // rowGroup writes the values of cols as a row group.
 func (e *encoder) rowGroup(cols []*column) error {
 	writers := e.pw.ColumnWriters()
+	var held int64
 	for i, c := range cols {
+		held += perColumn + min(c.used(), int64(e.pages))
 		w := writers[e.order[i]]
 		var err error
 		switch {
@@ -175,24 +183,9 @@ func (e *encoder) rowGroup(cols []*column) error {
 			return fmt.Errorf("column %s: %w", c.f.path, err)
 		}
 	}
+	e.held = max(e.held, held)
+	e.note(cols)
 	return e.pw.Flush()
-}
-
-// close ends the file and adds to m what only the encoded file tells.
-func (e *encoder) close(p *plan, m *Metrics) error {
-	if err := e.pw.Close(); err != nil {
-		return err
-	}
-	groups := e.pw.File().Metadata().RowGroups
-	for g := range groups {
-		m.SplitOffsets = append(m.SplitOffsets, groups[g].FileOffset)
-		for i, f := range p.leaves {
-			if f.metrics {
-				m.ColumnSizes[f.id] += groups[g].Columns[e.order[i]].MetaData.TotalCompressedSize
-			}
-		}
-	}
-	return nil
 }
 
 // block returns how many values of c to hand over at once, so that a page does not

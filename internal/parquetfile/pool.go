@@ -88,7 +88,7 @@ func (p *Pool) shelf(s *schema.Schema) (*shelf, error) {
 }
 
 // encoder returns an encoder for a file whose first row group is set.
-func (p *Pool) encoder(sh *shelf, set *columnSet, out *countingWriter) (*encoder, error) {
+func (p *Pool) encoder(sh *shelf, set *columnSet, out io.Writer) (*encoder, error) {
 	sh.mu.Lock()
 	last := sh.mu.choice
 	sh.mu.Unlock()
@@ -97,14 +97,14 @@ func (p *Pool) encoder(sh *shelf, set *columnSet, out *countingWriter) (*encoder
 	sh.mu.choice = ch
 	sh.mu.Unlock()
 	if e, ok := sh.encs.Get().(*encoder); ok && e.choice == ch {
-		e.pw.Reset(out)
+		e.start(out)
 		return e, nil
 	}
 	e, err := newEncoder(sh.plan, ch, p)
 	if err != nil {
 		return nil, fmt.Errorf("parquet schema: %w", err)
 	}
-	e.pw.Reset(out)
+	e.start(out)
 	return e, nil
 }
 
@@ -112,11 +112,11 @@ func (p *Pool) encoder(sh *shelf, set *columnSet, out *countingWriter) (*encoder
 func (p *Pool) put(sh *shelf, set *columnSet, e *encoder) {
 	for _, c := range set.cols {
 		c.reset()
-		c.stats.reset()
+		c.total.reset()
 	}
 	sh.sets.Put(set)
 	if e != nil {
-		e.pw.Reset(io.Discard)
+		e.start(io.Discard)
 		sh.encs.Put(e)
 	}
 }

@@ -46,16 +46,22 @@ func (s *columnSet) size() (used, held int64) {
 	return used, held
 }
 
-// reset empties the columns for the next row group; statistics stay.
+// seal completes the statistics of the row group.
+func (s *columnSet) seal() {
+	for _, c := range s.cols {
+		c.stats.levels, c.stats.values = int64(c.def.n), int64(c.values)
+		c.total.merge(&c.stats)
+	}
+}
+
+// reset empties the columns for the next row group.
 func (s *columnSet) reset() {
 	for _, c := range s.cols {
-		c.stats.levels += int64(c.def.n)
-		c.stats.values += int64(c.values)
 		c.reset()
 	}
 }
 
-// metrics are those of the row groups that are through.
+// metrics are those of the row groups that are sealed.
 func (s *columnSet) metrics() Metrics {
 	m := Metrics{
 		ColumnSizes: map[int]int64{}, ValueCounts: map[int]int64{}, NullCounts: map[int]int64{}, NaNCounts: map[int]int64{},
@@ -66,15 +72,15 @@ func (s *columnSet) metrics() Metrics {
 			continue
 		}
 		id := c.f.id
-		m.ValueCounts[id] = c.stats.levels
-		m.NullCounts[id] = c.stats.levels - c.stats.values
-		if c.stats.order == orderFloat {
-			m.NaNCounts[id] = c.stats.nans
+		m.ValueCounts[id] = c.total.levels
+		m.NullCounts[id] = c.total.levels - c.total.values
+		if c.total.order == orderFloat {
+			m.NaNCounts[id] = c.total.nans
 		}
 		if !c.f.bounds {
 			continue
 		}
-		lower, upper := c.stats.bounds()
+		lower, upper := c.total.bounds()
 		if lower != nil {
 			m.Lower[id] = lower
 		}

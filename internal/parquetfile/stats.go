@@ -22,13 +22,14 @@ const (
 	orderDecimal              // by the unscaled value
 )
 
-// stats are the metrics of a column over the whole file.
+// stats are what is known about the values of a column in a row group or a file.
 type stats struct {
-	order          order
-	kind           schema.Kind
-	levels, values int64 // kept by count
-	nans           int64
-	any            bool // there is a minimum and a maximum
+	order  order
+	typ    *schema.Type
+	levels int64 // nulls included
+	values int64
+	nans   int64
+	any    bool // there is a minimum and a maximum
 
 	minInt, maxInt     int64
 	minFloat, maxFloat float64
@@ -40,24 +41,51 @@ type stats struct {
 // whether there is more.
 const keepBytes = boundLength*utf8.UTFMax + 1
 
-func (s *stats) init(f *field) {
-	s.kind = f.typ.Kind
-	switch {
-	case s.kind == schema.Float || s.kind == schema.Double:
-		s.order = orderFloat // NaNs are counted even where bounds are not wanted
-	case !f.bounds:
+func newStats(f *field) stats {
+	s := stats{typ: f.typ}
+	switch kind := f.typ.Kind; {
+	case kind == schema.Float || kind == schema.Double:
+		s.order = orderFloat // in lists too: NaNs are counted
+	case f.repeated || kind == schema.UUID: // readers do not agree on the order of UUIDs
 		s.order = orderNone
-	case s.kind == schema.Decimal:
+	case kind == schema.Decimal:
 		s.order = orderDecimal
-	case s.kind == schema.String || s.kind == schema.Binary || s.kind == schema.Fixed:
+	case kind == schema.String || kind == schema.Binary || kind == schema.Fixed:
 		s.order = orderBytes
 	default:
 		s.order = orderInt
 	}
+	return s
 }
 
 func (s *stats) reset() {
-	*s = stats{order: s.order, kind: s.kind, minBytes: s.minBytes[:0], maxBytes: s.maxBytes[:0]}
+	*s = stats{order: s.order, typ: s.typ, minBytes: s.minBytes[:0], maxBytes: s.maxBytes[:0]}
+}
+
+// merge takes in the statistics of a further row group.
+func (s *stats) merge(o *stats) {
+	s.levels, s.values, s.nans = s.levels+o.levels, s.values+o.values, s.nans+o.nans
+	if !o.any {
+		return
+	}
+	if !s.any {
+		lo, hi := s.minBytes[:0], s.maxBytes[:0]
+		s.minInt, s.maxInt, s.minFloat, s.maxFloat, s.minDec, s.maxDec = o.minInt, o.maxInt, o.minFloat, o.maxFloat, o.minDec, o.maxDec
+		s.minBytes, s.maxBytes, s.any = append(lo, o.minBytes...), append(hi, o.maxBytes...), true
+		return
+	}
+	switch s.order {
+	case orderInt:
+		s.minInt, s.maxInt = min(s.minInt, o.minInt), max(s.maxInt, o.maxInt)
+	case orderFloat:
+		s.minFloat, s.maxFloat = min(s.minFloat, o.minFloat), max(s.maxFloat, o.maxFloat)
+	case orderDecimal:
+		s.decimal(o.minDec)
+		s.decimal(o.maxDec)
+	case orderBytes:
+		s.bytes(o.minBytes)
+		s.bytes(o.maxBytes)
+	}
 }
 
 // fixed takes in values of a fixed width, other than decimals.
@@ -177,7 +205,7 @@ func (s *stats) bounds() (lower, upper []byte) {
 		if hi == 0 {
 			hi = 0
 		}
-		if s.kind == schema.Float {
+		if s.typ.Kind == schema.Float {
 			return binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(lo))),
 				binary.LittleEndian.AppendUint32(nil, math.Float32bits(float32(hi)))
 		}
@@ -186,7 +214,7 @@ func (s *stats) bounds() (lower, upper []byte) {
 	case orderDecimal:
 		return shortest(s.minDec), shortest(s.maxDec)
 	case orderBytes:
-		if s.kind == schema.String {
+		if s.typ.Kind == schema.String {
 			return lowerText(s.minBytes), upperText(s.maxBytes)
 		}
 		return lowerBytes(s.minBytes), upperBytes(s.maxBytes)
@@ -194,8 +222,38 @@ func (s *stats) bounds() (lower, upper []byte) {
 	return nil, nil
 }
 
+// chunkBounds returns the least and the greatest value as Parquet's footer has them,
+// or nil where they are not known to the last byte.
+func (s *stats) chunkBounds() (lo, hi []byte) {
+	switch {
+	case !s.any:
+		return nil, nil
+	case s.order == orderDecimal:
+		return plainDecimal(s.minDec, s.typ.Precision), plainDecimal(s.maxDec, s.typ.Precision)
+	case s.order == orderBytes:
+		if max(len(s.minBytes), len(s.maxBytes)) >= keepBytes {
+			return nil, nil
+		}
+		return append([]byte{}, s.minBytes...), append([]byte{}, s.maxBytes...)
+	}
+	return s.bounds() // which is Parquet's plain encoding too
+}
+
+func plainDecimal(v decimal128.Num, precision int) []byte {
+	switch phys, width := decimalPhysical(precision); phys {
+	case physInt32:
+		return binary.LittleEndian.AppendUint32(nil, uint32(v.LowBits()))
+	case physInt64:
+		return binary.LittleEndian.AppendUint64(nil, v.LowBits())
+	default:
+		var b [16]byte
+		bigEndian(&b, v)
+		return bytes.Clone(b[16-width:])
+	}
+}
+
 func (s *stats) single(v int64) []byte {
-	switch s.kind {
+	switch s.typ.Kind {
 	case schema.Bool:
 		return []byte{byte(v)}
 	case schema.Int, schema.Date:

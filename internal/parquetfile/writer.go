@@ -67,9 +67,7 @@ func (w *Writer) Write(rec arrow.RecordBatch) error {
 	}
 	w.rows += rec.NumRows()
 	w.open += rec.NumRows()
-	var values int64
-	values, w.held = w.set.size()
-	if values >= w.pool.opts.RowGroupBytes {
+	if w.measure() >= w.pool.opts.RowGroupBytes {
 		w.err = w.flush()
 	}
 	return w.err
@@ -78,7 +76,7 @@ func (w *Writer) Write(rec arrow.RecordBatch) error {
 // Rows returns the number of rows written.
 func (w *Writer) Rows() int64 { return w.rows }
 
-// Held returns the bytes of memory that the writer's values take.
+// Held returns the bytes of memory that the writer takes, most of it for values.
 func (w *Writer) Held() int64 { return w.held }
 
 // Size returns the bytes of Parquet put out so far, plus an estimate of what the
@@ -109,15 +107,25 @@ func (w *Writer) flush() error {
 		}
 		w.enc = enc
 	}
-	values, _ := w.set.size()
+	values := w.measure()
+	w.set.seal()
 	if err := w.enc.rowGroup(w.set.cols); err != nil {
 		return fmt.Errorf("encode parquet row group: %w", err)
 	}
 	w.raw += values
 	w.open = 0
 	w.set.reset()
-	_, w.held = w.set.size()
+	w.measure()
 	return nil
+}
+
+// measure notes the memory held, and returns the bytes of the values.
+func (w *Writer) measure() (values int64) {
+	values, w.held = w.set.size()
+	if w.enc != nil {
+		w.held += w.enc.held
+	}
+	return values
 }
 
 // Close writes the rest of the file and returns its metrics. It does not close the
