@@ -81,11 +81,13 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 		return err
 	}
 	defer d.close(outlive)
+	working, rest := context.WithCancel(ctx)
+	defer rest()
 	var meters []*meter
 	for _, u := range d.units {
 		meters = append(meters, &meter{watched: u.watched, status: u.run.Status, lag: u.lag.lag})
 		wg.Go(func() { u.lag.run(outlive) })
-		wg.Go(func() { u.maintain(ctx, d.file.Pipelines[u.name].MaintenanceInterval) })
+		wg.Go(func() { u.maintain(working, d.file.Pipelines[u.name].MaintenanceInterval) })
 	}
 	wg.Go(func() { progress(outlive, meters, term, jsonOut) })
 	context.AfterFunc(ctx, func() {

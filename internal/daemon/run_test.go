@@ -1,0 +1,342 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firehosed/firehosed/internal/admin"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// life is one run of a worker inside a test.
+type life struct {
+	t    *testing.T
+	log  *logBuffer
+	stop context.CancelFunc
+	code chan int
+	base string // URL of the admin interface
+}
+
+var listening = regexp.MustCompile(`"msg":"admin listening","addr":"([^"]+)"`)
+
+// start runs the file until stopped.
+func start(t *testing.T, file string, args ...string) *life {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	l := &life{t: t, log: &logBuffer{}, stop: cancel, code: make(chan int, 1)}
+	args = append([]string{"run", "-c", file, "--log-level", "debug", "--log-format", "json"}, args...)
+	go func() {
+		l.code <- Main(ctx, Process{Args: args, Stdout: io.Discard, Stderr: l.log, LookupEnv: lookupIn(nil)})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if t.Failed() {
+			t.Log(l.log.String())
+		}
+	})
+	l.wait("admin listening", func() bool {
+		m := listening.FindStringSubmatch(l.log.String())
+		if m != nil {
+			l.base = "http://" + m[1]
+		}
+		return m != nil
+	})
+	return l
+}
+
+// wait polls until the condition holds. It gives up only when nothing can come of
+// it any more.
+func (l *life) wait(what string, ok func() bool) {
+	l.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case code := <-l.code:
+			l.t.Fatalf("waiting for %s: ended with %d\n%s", what, code, l.log)
+		default:
+		}
+		if time.Now().After(deadline) {
+			l.t.Fatalf("waiting for %s\n%s", what, l.log)
+		}
+	}
+}
+
+func (l *life) get(path string) (int, string) {
+	l.t.Helper()
+	return l.do(http.MethodGet, path)
+}
+
+func (l *life) do(method, path string) (int, string) {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), method, l.base+path, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return res.StatusCode, string(body)
+}
+
+// status asks the worker.
+func (l *life) status() (st admin.Status) {
+	l.t.Helper()
+	if code, body := l.get("/v1/status"); code == 200 {
+		if err := json.Unmarshal([]byte(body), &st); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return st
+}
+
+// committed waits until a table of the first pipeline has n rows of this life.
+func (l *life) committed(table string, n int64) {
+	l.t.Helper()
+	l.wait(fmt.Sprintf("%d rows in %s", n, table), func() bool {
+		l.do(http.MethodPost, "/v1/pipelines/shop/flush")
+		for _, p := range l.status().Pipelines {
+			for _, t := range p.Tables {
+				if t.Name == table && t.Rows >= n {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
+// end asks the worker to stop and returns its exit code.
+func (l *life) end() int {
+	l.stop()
+	return <-l.code
+}
+
+func quick(addr, lake, more string) string {
+	return fmt.Sprintf(`
+admin: {listen: 127.0.0.1:0}
+pipelines:
+  shop:
+    source: {kafka: {brokers: [%q], topics: [orders], instance_id: w, session_timeout: 6s}}
+    sink: {iceberg: {warehouse: %q, commit_interval: 1s, commits_per_second: 0, catalog_commits_per_second: 0}}
+%s`, addr, lake, more)
+}
+
+// TestLife: from records to rows, over a restart and a change of the
+// configuration, to a proof; all by the program's own commands.
+func TestLife(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	file := write(t, quick(addr, lake, ""))
+	produce(t, addr, `{"a":1}`, `{"a":2,"b":"x"}`, `{broken`)
+
+	l := start(t, file)
+	l.committed("shop.orders", 2)
+	l.committed("shop_dlq", 1)
+	if code, body := l.get("/readyz"); code != 200 || !strings.Contains(body, "ready") {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	_, metrics := l.get("/metrics")
+	for _, want := range []string{
+		`firehosed_committed_rows_total{pipeline="shop",table="shop.orders"} 2`,
+		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 1`,
+		`firehosed_unaccounted_units{pipeline="shop"} 0`,
+		`firehosed_table_halted{class="",pipeline="shop",table="shop.orders"} 0`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no metric %s", want)
+		}
+	}
+	l.do(http.MethodPost, "/v1/pipelines/shop/pause")
+	produce(t, addr, `{"a":3}`)
+	if !l.status().Pipelines[0].Paused {
+		t.Error("not paused")
+	}
+	l.do(http.MethodPost, "/v1/pipelines/shop/resume")
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+
+	// Another configuration: the dead letters of tombstones are new.
+	changed := write(t, quick(addr, lake, "    json: {max_depth: 16}\n"))
+	l = start(t, changed)
+	produce(t, addr, `{"a":4}`)
+	l.wait("4 rows in all", func() bool {
+		_, out, _ := firehosed(t, nil, "status", "-c", changed, "--json")
+		return strings.Contains(out, `"name":"shop.orders","state":"OK"`) && strings.Contains(out, `"records":4`)
+	})
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+
+	// The old one again: that looks like a worker that missed a roll-out.
+	if code, _, errs := firehosed(t, nil, "run", "-c", file); code != ExitSuperseded || !strings.Contains(errs, "--as-new-revision 3") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+
+	code, out, errs := firehosed(t, nil, "verify", "-c", changed)
+	if code != ExitOK || !strings.Contains(out, "proven: nothing lost, duplicated or unexpected") {
+		t.Errorf("verify: %d %s %s", code, out, errs)
+	}
+	code, out, errs = firehosed(t, nil, "status", "-c", changed)
+	if code != ExitOK || !strings.Contains(out, "pipeline shop: revision 2") || !strings.Contains(out, "orders/0") {
+		t.Errorf("status: %d %s %s", code, out, errs)
+	}
+}
+
+// TestTableOfSomebodyElse: a table that another pipeline feeds from the same topic
+// halts, in words, and the rest goes on.
+func TestTableOfSomebodyElse(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	produce(t, addr, `{"a":1}`)
+	l := start(t, write(t, quick(addr, lake, "    routes: [{table: shared.orders}]\n")))
+	l.committed("shared.orders", 1)
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	copied := strings.ReplaceAll(quick(addr, lake, "    routes: [{table: shared.orders}]\n"), "shop:", "copy:")
+	l = start(t, write(t, copied))
+	l.wait("degraded", func() bool {
+		_, body := l.get("/readyz")
+		return strings.Contains(body, "degraded")
+	})
+	code, body := l.get("/readyz")
+	if code != 200 || !strings.Contains(body, "CLAIMED") || !strings.Contains(body, `shop`) || !strings.Contains(body, "choose another table") {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	lines := 0
+	for line := range strings.Lines(l.log.String()) {
+		if strings.Contains(line, "CLAIMED") {
+			lines++
+		}
+	}
+	if lines != 1 {
+		t.Errorf("the log tells it %d times, want once", lines)
+	}
+}
+
+// TestOffsetsAndTables: operators' decisions, with no worker running.
+func TestOperators(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	produce(t, addr, `{"a":1}`, `{"a":2}`)
+	file := write(t, quick(addr, lake, ""))
+	l := start(t, file)
+	l.committed("shop.orders", 2)
+	l.end()
+	f := func(code int, want string, args ...string) {
+		t.Helper()
+		c, out, errs := firehosed(t, nil, append(args, "-c", file)...)
+		if c != code || !strings.Contains(out+errs, want) {
+			t.Errorf("%s: %d %s%s, want %d %s", strings.Join(args, " "), c, out, errs, code, want)
+		}
+	}
+	f(0, "records [100, 200) of kafka:", "offsets", "accept-gap", "orders/1", "100", "200")
+	f(0, "are accepted as lost", "offsets", "accept-gap", "orders/1", "100", "200")
+	f(0, "dropped as skipped, by revision 2", "offsets", "skip", "orders/0", "5", "7")
+	f(2, `has no partition "orders/7": it has orders/0, orders/1`, "offsets", "skip", "orders/7", "5", "7")
+	f(2, "is not an offset", "offsets", "skip", "orders/0", "five", "7")
+	f(2, "TO is the first one that stays", "offsets", "skip", "orders/0", "7", "7")
+	f(2, "the source has no topic \"oders\"", "offsets", "accept-incarnation", "oders")
+	f(1, "no table of that name", "table", "forfeit", "nope")
+	f(0, "dropped as forfeited", "table", "forfeit", "shop.orders")
+	f(0, `"done":"nobody waits for table shop.orders`, "table", "forfeit", "shop.orders", "--json")
+	f(1, "it is OK, not REPLACED", "table", "rebind", "shop.orders")
+	f(0, "is in order again", "table", "resume", "shop.orders", "--skip")
+	f(2, "wants --tables", "control", "rebuild")
+	f(1, "it is not lost", "control", "rebuild", "--tables", "shop.orders,shop_dlq")
+	f(2, `has no pipeline "shpo"; did you mean "shop"?`, "status", "-p", "shpo")
+}
+
+// TestManyPipelines: one that cannot go on does not end the others.
+func TestManyPipelines(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	produce(t, addr, `{"a":1}`)
+	two := func(json string) string {
+		return write(t, quick(addr, lake, "")+fmt.Sprintf(`
+  other:
+    source: {kafka: {brokers: [%q], topics: [orders]}}
+    json: %s
+    sink: {iceberg: {warehouse: %q, commit_interval: 1s}}
+`, addr, json, lake))
+	}
+	for _, json := range []string{"{}", "{max_depth: 5}"} { // a second revision of the second
+		l := start(t, two(json))
+		l.wait("both", func() bool { return len(l.status().Pipelines) == 2 && len(l.status().Pipelines[1].Lanes) > 0 })
+		l.end()
+	}
+	l := start(t, two("{}"))
+	l.wait("one to be superseded", func() bool { return strings.Contains(l.log.String(), "pipeline ended") })
+	produce(t, addr, `{"a":2}`)
+	l.wait("the other to deliver", func() bool {
+		_, out, _ := firehosed(t, nil, "status", "-p", "shop", "-c", two("{}"), "--json")
+		return strings.Contains(out, `"records":2`)
+	})
+	if code := l.end(); code != ExitSuperseded {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestProgress: what people and programs see once a second.
+func TestProgress(t *testing.T) {
+	var screen, lines bytes.Buffer
+	term := newTerminal(&screen)
+	s := snapshot{Pipeline: "shop", RowsPerSecond: 1234.5, BytesPerSecond: 3 << 20, Halts: []string{"x"}}
+	s.Committed, s.DeadLetters = 1234567, 8
+	lag := int64(42)
+	s.Lag = &lag
+	term.show(s.String())
+	if got, want := screen.String(), clearLine+"shop: 1,234,567 rows committed, 1,234/s, 3MiB/s, lag 42, 8 dead letters, 1 HALTED"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	screen.Reset()
+	fmt.Fprintln(term, "a log line")
+	if got := screen.String(); got != clearLine+"a log line\n" {
+		t.Errorf("%q", got)
+	}
+	screen.Reset()
+	term.show("")
+	if screen.Len() > 0 {
+		t.Errorf("%q", screen.String())
+	}
+	if err := json.NewEncoder(&lines).Encode(s); err != nil || !strings.Contains(lines.String(), `"lag_records":42`) {
+		t.Errorf("%s %v", lines.String(), err)
+	}
+}
+
+func TestKafkaPositions(t *testing.T) {
+	p, err := kafkaPosition("42")
+	if err != nil || p != "0000000000000000042" {
+		t.Errorf("%q %v", p, err)
+	}
+	for _, bad := range []string{"-1", "x", ""} {
+		if _, err := kafkaPosition(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	f := func(from, to pipeline.Position, want int64) {
+		t.Helper()
+		if n, ok := kafkaDistance(from, to); n != want || !ok {
+			t.Errorf("distance(%q, %q) = %d, %v", from, to, n, ok)
+		}
+	}
+	f("", "0000000000000000042", 42)
+	f("0000000000000000040", "0000000000000000042", 2)
+	f("0000000000000000043", "0000000000000000042", 0)
+	if _, ok := kafkaDistance("~", ""); ok {
+		t.Error("an end has no distance")
+	}
+}
