@@ -321,7 +321,7 @@ type verdict struct {
 // verify runs the worker's binary as "verify". What is pending counts as lost.
 func (d *demo) verify(ctx context.Context) (verdict, error) {
 	var v verdict
-	cmd := exec.CommandContext(ctx, d.o.Binary, "verify", "-c", d.config, "--json")
+	cmd := exec.CommandContext(ctx, d.o.Binary, "verify", "-c", d.config, "--values", "--json")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -52,6 +52,8 @@ func (d *demo) report(ctx context.Context, v verdict, c count) error {
 	switch {
 	case r.Lost+r.Duplicated+r.Unexpected > 0:
 		return fmt.Errorf("%w: %d lost, %d duplicated, %d unexpected; %s", ErrNotExact, r.Lost, r.Duplicated, r.Unexpected, c.first)
+	case v.Differs > 0:
+		return fmt.Errorf("%w: %d rows hold other values than their records", ErrNotExact, v.Differs)
 	case v.Unverifiable > 0:
 		return fmt.Errorf("%w: verify could not judge %d records", ErrNotExact, v.Unverifiable)
 	case d.o.Kills > 0 && d.midCommit == 0:
@@ -65,7 +67,7 @@ func (r *result) text(c count) string {
 	return fmt.Sprintf(`
 %d records: %d rows, %d dead letters
 killed %d times, %d of them with a commit in flight
-verify: %d lost, %d duplicated, %d unexpected, %d pending; the demo's own count: %d lost, %d duplicated
+verify: %d lost, %d duplicated, %d unexpected, %d with other values, %d pending; the demo's own count: %d lost, %d duplicated
 first rows after %.1f s, everything after %.0f s
 
 Have a look at the table in %s:
@@ -76,7 +78,7 @@ Have a look at the table in %s:
 
 The dead letters are a table too: %s
 `, r.Records, r.Rows, r.DeadLettered, r.Kills, r.KillsMidCommit,
-		r.Verify.Lost, r.Verify.Duplicated, r.Verify.Unexpected, r.Verify.Pending, c.lost, c.duplicated,
+		r.Verify.Lost, r.Verify.Duplicated, r.Verify.Unexpected, r.Verify.Differs, r.Verify.Pending, c.lost, c.duplicated,
 		r.FirstRowsSeconds, r.Seconds, r.Dir, file, file, file, strings.TrimPrefix(r.DeadLetters, "file://"))
 }
 
