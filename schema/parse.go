@@ -90,50 +90,26 @@ func (r *reader) object(nd *node, row, i int) int {
 		return i + 1
 	}
 	var prev *node
-	object := uint32(0)
-	f := nd.first
+	object := uint32(0) // its number, once there is an unknown key
 	for {
+		f, key, at := r.next(nd, prev, i)
 		switch {
-		case f != nil && startsWith(buf, i, f.literal):
-			i += len(f.literal)
-		case prev != nil && startsWith(buf, i, prev.next[1].literal):
-			f = prev.next[1]
-			prev.next = [2]*node{f, prev.next[0]}
-			i += len(f.literal)
-		default:
-			var key []byte
-			if key, i = r.key(i); i < 0 {
-				return invalid
+		case at < 0:
+			return invalid
+		case f == nil:
+			if object == 0 {
+				object = r.cut.scan.keys.object()
 			}
-			f = nd.byKey[string(key)]
-			if f == nil {
-				if object == 0 {
-					object = r.cut.scan.keys.object()
-				}
-				if i = r.unknown(nd, object, key, i); i < 0 {
-					return invalid
-				}
-				f = nd.first
-				if prev != nil {
-					f = prev.next[0]
-				}
-				goto more
-			}
-			if prev == nil {
-				nd.first = f
-			} else {
-				prev.next[1] = f
-			}
-		}
-		if f.n > row {
+			i = r.unknown(nd, object, key, at)
+		case f.n > row:
 			return invalid // the key was there before
+		default:
+			i = r.member(f, row, at)
+			prev = f
 		}
-		if i = r.member(f, row, skipSpace(buf, i)); i < 0 {
+		if i < 0 {
 			return invalid
 		}
-		prev = f
-		f = f.next[0]
-	more:
 		if buf[i] != ',' && buf[i] != '}' {
 			i = skipSpace(buf, i)
 		}
@@ -146,6 +122,37 @@ func (r *reader) object(nd *node, row, i int) int {
 			return invalid
 		}
 	}
+}
+
+// next reads the key at i and returns its field and the index of its value. For a
+// key without a field it returns the key. Mostly it is the key that came after
+// prev's the last time, or the time before: then one comparison is all it takes.
+func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
+	buf := r.cut.scan.buf
+	f = nd.first
+	if prev != nil {
+		f = prev.next[0]
+	}
+	if f != nil && startsWith(buf, i, f.literal) {
+		return f, nil, skipSpace(buf, i+len(f.literal))
+	}
+	if prev != nil {
+		if f = prev.next[1]; startsWith(buf, i, f.literal) {
+			prev.next = [2]*node{f, prev.next[0]}
+			return f, nil, skipSpace(buf, i+len(f.literal))
+		}
+	}
+	if key, i = r.key(i); i < 0 {
+		return nil, nil, invalid
+	}
+	switch f = nd.byKey[string(key)]; {
+	case f == nil:
+	case prev == nil:
+		nd.first = f
+	default:
+		prev.next[1] = f
+	}
+	return f, key, i
 }
 
 func startsWith(buf []byte, i int, s string) bool {
