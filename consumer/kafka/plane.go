@@ -383,17 +383,18 @@ func (p *plane) request(asked []*reader, size int64, all bool) (*kmsg.FetchReque
 	req.IsolationLevel, req.Rack = 1, p.cfg.Rack
 	req.SessionID, req.SessionEpoch = 0, -1 // no session: what is asked for changes all the time
 	at := map[fetchKey]askedFor{}
-	index := map[*topic]int{}
+	index := map[fetchKey]int{}
 	for _, r := range asked {
 		r.mu.Lock()
 		offset, epoch := r.mu.next, r.mu.leader.epoch
 		r.mu.Unlock()
-		i, ok := index[r.topic]
+		of := fetchKey{r.topic.name, r.topic.id, 0}
+		i, ok := index[of]
 		if !ok {
 			t := kmsg.NewFetchRequestTopic()
 			t.Topic, t.TopicID = r.topic.name, r.topic.id
 			i = len(req.Topics)
-			index[r.topic], req.Topics = i, append(req.Topics, t)
+			index[of], req.Topics = i, append(req.Topics, t)
 		}
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition, rp.FetchOffset, rp.CurrentLeaderEpoch = r.num, offset, epoch
@@ -416,7 +417,11 @@ func (p *plane) deliver(r *reader, asked int64, rp *kmsg.FetchResponseTopicParti
 		p.refused(r, kerr.ErrorForCode(rp.ErrorCode))
 		return
 	}
-	r.mu.high, r.mu.stable = rp.HighWatermark, rp.LastStableOffset
+	r.mu.high = rp.HighWatermark
+	if r.stalls(rp.LastStableOffset, time.Now()) {
+		p.log.Warn("a transaction is open for long, and nothing behind it can be read", "partition", r.part, "topic", r.topic.name,
+			"offset", rp.LastStableOffset, "end", rp.HighWatermark, "since", r.mu.stalled)
+	}
 	if rp.PreferredReadReplica >= 0 && rp.PreferredReadReplica != r.mu.node {
 		r.mu.node = rp.PreferredReadReplica
 		p.wg.Go(func() { p.wakeFor(r) })

@@ -55,9 +55,10 @@ type reader struct {
 		leader    leader
 		suspect   bool // the log may have been cut; nothing is fetched until that is known
 		notBefore time.Time
-		failed    error // why the last request brought nothing
-		high      int64 // ends of the log as last seen; -1: not yet
-		stable    int64
+		failed    error     // why the last request brought nothing
+		high      int64     // the end of the log as last seen; -1: not yet
+		stalled   time.Time // when a transaction was first in the way; zero: none is
+		said      bool      // that it is
 	}
 }
 
@@ -90,7 +91,7 @@ func newReader(p *plane, part pipeline.Partition, w place, at pipeline.Cursor, o
 	r.mu.next, r.mu.epoch, r.mu.node = offset, at.Epoch-1, -1
 	r.mu.leader = w.topic.parts[w.num]
 	r.mu.node = r.mu.leader.node
-	r.mu.high, r.mu.stable, r.mu.asked = -1, -1, time.Now()
+	r.mu.high, r.mu.asked = -1, time.Now()
 	return r
 }
 
@@ -118,6 +119,26 @@ func (r *reader) signal() {
 	case r.ready <- struct{}{}:
 	default:
 	}
+}
+
+// stallAfter is how long a transaction may be open before that is worth a word.
+const stallAfter = time.Minute
+
+// stalls reports, once, that everything up to an open transaction was read long
+// ago, and there is more behind it. r.mu is held.
+func (r *reader) stalls(stable int64, now time.Time) bool {
+	if stable < 0 || stable > r.mu.next || stable >= r.mu.high {
+		r.mu.stalled, r.mu.said = time.Time{}, false
+		return false
+	}
+	if r.mu.stalled.IsZero() {
+		r.mu.stalled = now
+	}
+	if r.mu.said || now.Sub(r.mu.stalled) < stallAfter {
+		return false
+	}
+	r.mu.said = true
+	return true
 }
 
 // lag returns how many offsets lie between what was read and the end; -1: not known.

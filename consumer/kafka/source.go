@@ -69,6 +69,9 @@ func New(cfg Config, opts ...Option) (*Source, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Group == "" {
+		return nil, errors.New("group: not set; a pipeline takes its own name")
+	}
 	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), ledger: newLedger(nil, cfg.FetchBytes), pool: &pool{}, patience: 2 * time.Second}
 	s.mu.lanes = map[pipeline.Partition]*lane{}
 	for _, o := range opts {
@@ -201,6 +204,9 @@ func (s *Source) Open(ctx context.Context, p pipeline.Partition, st pipeline.Sta
 	return r, nil
 }
 
+// knownFor is how old an answer about topics may be when a reader is opened.
+const knownFor = time.Second
+
 // openOn checks the log and begins to fetch.
 func (s *Source) openOn(ctx context.Context, pl *plane, p pipeline.Partition, st pipeline.Start) (*reader, error) {
 	if pl == nil {
@@ -208,6 +214,9 @@ func (s *Source) openOn(ctx context.Context, pl *plane, p pipeline.Partition, st
 	}
 	if st.At.At == pipeline.End {
 		return nil, errors.New("a Kafka partition has no end to open at")
+	}
+	if err := pl.dir.refresh(ctx, knownFor); err != nil { // is it still the same topic?
+		return nil, err
 	}
 	w, err := pl.dir.find(ctx, p)
 	if err != nil {

@@ -22,6 +22,9 @@ import (
 // minRefresh is the least time between two looks at the cluster's metadata.
 const minRefresh = 100 * time.Millisecond
 
+// topicGrace is longer than a controller needs to make a topic known everywhere.
+const topicGrace = 15 * time.Second
+
 // directory knows the cluster: which topics match, their ids, who leads their
 // partitions. It is safe for concurrent use.
 type directory struct {
@@ -29,13 +32,15 @@ type directory struct {
 	topics []string
 	regex  *regexp.Regexp // nil: topics
 	turn   chan struct{}  // one look at a time
+	grace  time.Duration  // how long a topic may be unknown before it is gone
 
 	mu struct {
 		sync.Mutex
 		cluster string
 		seen    time.Time
-		topics  map[string]*topic // by name, as last seen
-		names   map[string]string // by incarnation, also of topics that are gone
+		topics  map[string]*topic    // by name, as last seen
+		missing map[string]time.Time // since when the cluster does not know a topic that it knew
+		names   map[string]string    // by incarnation, also of topics that are gone
 	}
 }
 
@@ -53,11 +58,11 @@ type leader struct {
 }
 
 func newDirectory(cl *kgo.Client, cfg Config) *directory {
-	d := &directory{adm: kadm.NewClient(cl), topics: cfg.Topics, turn: make(chan struct{}, 1)}
+	d := &directory{adm: kadm.NewClient(cl), topics: cfg.Topics, turn: make(chan struct{}, 1), grace: topicGrace}
 	if cfg.TopicsRegex != "" {
 		d.topics, d.regex = nil, wholeName(cfg.TopicsRegex)
 	}
-	d.mu.topics, d.mu.names = map[string]*topic{}, map[string]string{}
+	d.mu.topics, d.mu.names, d.mu.missing = map[string]*topic{}, map[string]string{}, map[string]time.Time{}
 	return d
 }
 
@@ -119,8 +124,30 @@ func (d *directory) take(m kadm.Metadata) error {
 		seen[name] = n
 		d.mu.names[n.incarnation] = name
 	}
+	d.keep(seen)
 	d.mu.cluster, d.mu.topics, d.mu.seen = m.Cluster, seen, time.Now()
 	return errors.Join(errs...)
+}
+
+// keep adds topics to seen that were there a moment ago: while controllers change,
+// brokers may not know a topic for some seconds. d.mu is held.
+func (d *directory) keep(seen map[string]*topic) {
+	for name, t := range d.mu.topics {
+		if seen[name] != nil {
+			delete(d.mu.missing, name)
+			continue
+		}
+		since, ok := d.mu.missing[name]
+		if !ok {
+			since = time.Now()
+			d.mu.missing[name] = since
+		}
+		if time.Since(since) < d.grace {
+			seen[name] = t
+		} else {
+			delete(d.mu.missing, name)
+		}
+	}
 }
 
 // incarnation writes a topic id as Kafka's tools do.
