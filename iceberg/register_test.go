@@ -193,6 +193,44 @@ func TestResumeReplayIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
+func TestResumeFromTheRows(t *testing.T) {
+	r := newRig(t)
+	w := r.worker()
+	tab, err := w.sink.Table(t.Context(), "ns.t", r.st)
+	r.must(err)
+	for from := 0; from < 40; from += 10 {
+		r.must(deliver(t, tab, p0, from-max(0, 1-from), from+10, nil))
+	}
+	back := *r.meta().CurrentSnapshot().ParentSnapshotID
+	r.rollback(back)
+	r.foreign2()
+	var gone []int64
+	for _, s := range r.meta().Snapshots() {
+		if s.SnapshotID != r.head() {
+			gone = append(gone, s.SnapshotID)
+		}
+	}
+	r.must(r.srv.Apply("ns.t", icetable.NewRemoveSnapshotsUpdate(gone, false)))
+	r.wantHalt(deliver(t, tab, p0, 40, 50, nil), pipeline.HaltRewound)
+	r.must(w.sink.Resume(t.Context(), "ns.t", Replay, nil))
+	l, err := tab.Watermarks(t.Context(), nil)
+	r.must(err)
+	if l.Marks[p0] != (pipeline.Mark{At: at(30)}) || l.Stamp.Replay != 1 {
+		t.Fatalf("%+v", l)
+	}
+}
+
+// foreign2 is a foreign snapshot without files.
+func (r *rig) foreign2() {
+	r.Helper()
+	t := r.unbound()
+	b, err := t.load(r.Context())
+	r.must(err)
+	_, ups, err := t.request(r.Context(), b, newChange("foreign", newID()), &edit{hidden: true}, 0)
+	r.must(err)
+	r.must(r.srv.Apply("ns.t", ups...))
+}
+
 func TestResumeSkip(t *testing.T) {
 	r := newRig(t)
 	w := r.worker()

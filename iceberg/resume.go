@@ -11,6 +11,7 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
 )
 
 // ResumeMode is what an operator decides about a rewound table. There is no
@@ -84,7 +85,10 @@ func (t *table) replay(ctx context.Context, b *base, starts Starts) (*edit, erro
 	if err != nil {
 		return nil, fmt.Errorf("resume table %s: %w", t.name, err)
 	}
-	id := strconv.FormatInt(ancestor.SnapshotID, 10)
+	id := ""
+	if ancestor != nil {
+		id = strconv.FormatInt(ancestor.SnapshotID, 10)
+	}
 	began, err := t.startsAgain(ctx, vec, starts)
 	if err != nil {
 		return nil, fmt.Errorf("resume table %s: %w", t.name, err)
@@ -175,11 +179,16 @@ func (t *table) startsAgain(ctx context.Context, vec pipeline.Vector, starts Sta
 }
 
 // restorable returns the newest retained commit of ours on the head's lineage and
-// the marks it left.
+// the marks it left. Where expiry took it, there is no commit, and the marks are
+// those that the rows of the head show.
 func (t *table) restorable(ctx context.Context, b *base) (*icetable.Snapshot, pipeline.Vector, error) {
 	s := b.reg.ours
 	if s == nil {
-		return nil, nil, fmt.Errorf("no commit of pipeline %q is left among the ancestors of the head: bring back an older head of the table, or forfeit it", t.sink.pipeline)
+		vec, err := t.marksOfRows(ctx, b)
+		if err != nil {
+			return nil, nil, fmt.Errorf("no commit of pipeline %q is left among the ancestors of the head, and its rows do not tell the marks either: %w", t.sink.pipeline, err)
+		}
+		return nil, vec, nil
 	}
 	text := s.Summary.Properties[vectorKey]
 	if text == inControl {
@@ -203,6 +212,91 @@ func (t *table) restorable(ctx context.Context, b *base) (*icetable.Snapshot, pi
 	return s, vec, nil
 }
 
+// marksOfRows returns, for every partition of a Kafka topic, the position after its
+// highest row in the head. Rows that were deleted above that would come again. A row
+// whose topic the pipeline does not know makes it fail.
+func (t *table) marksOfRows(ctx context.Context, b *base) (pipeline.Vector, error) {
+	streams, err := t.streams(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if b.reg.head == nil {
+		return pipeline.Vector{}, nil
+	}
+	highest := map[pipeline.Partition]int64{}
+	for r, err := range t.sink.ScanCoordinates(ctx, t.name, b.reg.head.SnapshotID, schema.ColTopicID, schema.ColPartition, schema.ColOffset) {
+		if err != nil {
+			return nil, err
+		}
+		parts, offsets, topics := r.Columns[schema.ColPartition], r.Columns[schema.ColOffset], r.Columns[schema.ColTopicID]
+		if parts.Null == nil || offsets.Null == nil {
+			return nil, fmt.Errorf("the table has no columns %s and %s", schema.ColPartition, schema.ColOffset)
+		}
+		for i := range r.N {
+			if offsets.Null[i] || parts.Null[i] {
+				continue // made by others
+			}
+			topic := ""
+			if topics.Null != nil && !topics.Null[i] {
+				topic = string(topics.Bytes[i])
+			}
+			p, ok := streamOf(streams, topic)
+			if !ok {
+				return nil, fmt.Errorf("rows of topic %q: it is none of %v", topic, streams)
+			}
+			p.ID = strconv.FormatInt(parts.Ints[i], 10)
+			highest[p] = max(highest[p], offsets.Ints[i]+1)
+		}
+	}
+	vec := pipeline.Vector{}
+	for p, n := range highest {
+		vec[p] = pipeline.Mark{At: pipeline.Cursor{At: pipeline.Position(fmt.Sprintf("%019d", n))}}
+	}
+	t.sink.log.WarnContext(ctx, "marks are those of the rows: rows deleted above them come again", "table", t.name, "partitions", len(vec))
+	return vec, nil
+}
+
+// streams lists the streams that may have fed the table, without partition ids: those
+// of its header, else all that the pipeline ever read.
+func (t *table) streams(ctx context.Context, b *base) (out []pipeline.Partition, err error) {
+	var names []string
+	if b.reg.hdr != nil {
+		names = b.reg.hdr.Src
+	} else {
+		origins, err := t.sink.ctl.AllOrigins(ctx, b.log.Stamp().Epoch)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range origins {
+			names = append(names, o.Stream)
+		}
+	}
+	for _, name := range names {
+		p, err := pipeline.ParsePartition(name + ":")
+		if err != nil {
+			return nil, err
+		}
+		if p.Kind != "kafka" {
+			return nil, fmt.Errorf("rows of kind %s", p.Kind)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// streamOf finds the stream of a topic id. Rows without one can only be of the only stream.
+func streamOf(streams []pipeline.Partition, topic string) (pipeline.Partition, bool) {
+	if topic == "" && len(streams) == 1 {
+		return streams[0], true
+	}
+	for _, s := range streams {
+		if s.Incarnation == topic {
+			return s, true
+		}
+	}
+	return pipeline.Partition{}, false
+}
+
 // restored returns a header to continue from, made up where there is none. Its ring
 // names our commits on the lineage, so that a rollback of these is noticed too.
 func (t *table) restored(b *base, ancestor *icetable.Snapshot) *header {
@@ -210,9 +304,12 @@ func (t *table) restored(b *base, ancestor *icetable.Snapshot) *header {
 	if b.reg.hdr != nil {
 		*h = *b.reg.hdr
 	}
+	h.Ring = nil
+	if ancestor == nil {
+		return h
+	}
 	seq, _ := strconv.ParseInt(ancestor.Summary.Properties["firehosed.seq"], 10, 64)
 	h.Seq = max(h.Seq, seq)
-	h.Ring = nil
 	for s := ancestor; s != nil && len(h.Ring) < ringSize; {
 		if isOurs(s, t.sink.pipeline) {
 			h.Ring = append(h.Ring, [2]string{strconv.FormatInt(s.SnapshotID, 10), strconv.FormatInt(s.SequenceNumber, 10)})
