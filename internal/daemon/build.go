@@ -33,6 +33,7 @@ type unit struct {
 func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, log *slog.Logger) (*unit, error) {
 	p := f.Pipelines[name]
 	u := &unit{name: name, share: budget.Share(), plan: planOf(name)}
+	own := log // the pipeline adds its name itself
 	log = log.With("pipeline", name)
 	sk, err := chosenSink(p.Sink.component)
 	if err != nil {
@@ -67,7 +68,7 @@ func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, l
 		Name: name, Start: u.src.start, DeadLetters: d.dead, Pure: text, Rules: rulesVersion,
 		CommitInterval: u.snk.interval, LetGoAfter: p.LetGoAfter, MaxRows: p.MaxRows,
 		DrainWait: f.ShutdownTimeout * 4 / 5, // the rest is for closing what is open
-		Logger:    log,
+		Logger:    own,
 	}
 	return u, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 )
 
 // LogConfig says what is logged, and how.
@@ -51,21 +52,26 @@ func (c LogConfig) level() (l slog.Level, err error) {
 	return l, err
 }
 
-// NewLogger returns a logger that writes to w. Errors are written as their text.
+// NewLogger returns a logger that writes to w. Errors are written as their text,
+// and a warning that repeats itself once a minute.
 func NewLogger(w io.Writer, c LogConfig, terminal bool) (*slog.Logger, error) {
 	level, err := c.level()
 	if err != nil {
 		return nil, err
 	}
-	opts := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" || c.Format == "auto" && !terminal {
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	}
-	opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey && len(groups) == 0 { // people on a terminal know the day
+	isText := c.Format == "text" || c.Format == "auto" && terminal
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		switch {
+		case isText && a.Key == slog.TimeKey && len(groups) == 0: // people on a terminal know the day
 			return slog.String(slog.TimeKey, a.Value.Time().Format("15:04:05.000"))
+		case a.Value.Kind() == slog.KindDuration:
+			return slog.String(a.Key, a.Value.Duration().String())
 		}
 		return a
+	}}
+	var h slog.Handler = slog.NewJSONHandler(w, opts)
+	if isText {
+		h = slog.NewTextHandler(w, opts)
 	}
-	return slog.New(slog.NewTextHandler(w, opts)), nil
+	return slog.New(newRepeats(h, time.Now)), nil
 }

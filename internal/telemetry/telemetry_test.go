@@ -3,6 +3,7 @@ package telemetry
 import (
 	"bytes"
 	"errors"
+	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -120,5 +121,35 @@ func TestLogger(t *testing.T) {
 	f(LogConfig{Level: "info", Format: "text"}, false, `msg=shown`)
 	if err := (LogConfig{Level: "loud", Format: "xml"}).Validate(); err == nil || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("two problems: %v", err)
+	}
+}
+
+// TestRepeats: the same warning once a minute, with how often it was held back.
+func TestRepeats(t *testing.T) {
+	var b bytes.Buffer
+	now := time.Unix(0, 0)
+	log := slog.New(newRepeats(slog.NewTextHandler(&b, nil), func() time.Time { return now })).With("pipeline", "shop")
+	for range 3 {
+		log.Warn("table down", "table", "a")
+		log.Info("hello")
+	}
+	log.Warn("table down", "table", "b")
+	log.With("x", 1).Warn("table down", "table", "a")
+	now = now.Add(quietFor)
+	log.Warn("table down", "table", "a")
+	log.Warn("table down", "table", "a")
+	got := b.String()
+	for want, n := range map[string]int{
+		"table=a\n": 2, "pipeline=shop table=a\n": 1, "table=a repeated=2\n": 1, "table=b\n": 1, "hello": 3, "x=1 table=a": 1,
+	} {
+		if strings.Count(got, want) != n {
+			t.Errorf("%q %d times, want %d:\n%s", want, strings.Count(got, want), n, got)
+		}
+	}
+	for i := range 2 * maxWarnings {
+		log.Warn("many", "i", i)
+	}
+	if r := log.Handler().(*repeats); len(r.seen.mu.last) > maxWarnings {
+		t.Errorf("%d warnings are kept", len(r.seen.mu.last))
 	}
 }
