@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the image: deploy/image.sh [TAG], by default firehosed:dev. Needs Go, a Docker engine and CA certificates; pulls nothing.
+# FIREHOSED_BINARY names a static binary to take in place of building one.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tag=${1:-firehosed:dev}
@@ -10,7 +11,11 @@ for f in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /et
   [ ! -s "$f" ] || { certificates=$f; break; }
 done
 [ -n "$certificates" ] || { echo "no CA certificates on this machine: install ca-certificates" >&2; exit 1; }
-CGO_ENABLED=0 GOOS=linux GOARCH="${GOARCH:-$(go env GOARCH)}" go build -trimpath -ldflags=-s -o "$context/firehosed" ./cmd/firehosed
+if [ -n "${FIREHOSED_BINARY:-}" ]; then
+  cp "$FIREHOSED_BINARY" "$context/firehosed"
+else
+  CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s -o "$context/firehosed" ./cmd/firehosed
+fi
 cp "$certificates" "$context/ca-certificates.crt"
 cp LICENSE "$context/LICENSE"
 echo 'firehosed:x:65532:65532:firehosed:/data:/none' >"$context/passwd"

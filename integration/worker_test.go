@@ -122,6 +122,13 @@ func (p *worker) arm() {
 	p.mu.armed = true
 }
 
+func (p *worker) signal(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		t.Fatalf("signal %v: %v", s, err)
+	}
+}
+
 func (p *worker) kill() { _ = p.cmd.Process.Kill() }
 
 // midCommit reports, of a dead worker, whether it died with a commit sent and not answered.

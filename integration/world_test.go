@@ -284,7 +284,8 @@ func (w *world) run(args ...string) (string, error) {
 	return out.String(), err
 }
 
-// judge asks the program itself, and then the checker. by and tables are as in check.py: no by, one table.
+// judge asks the program itself, and then the checker. by says how a record finds its table: "" where there is one,
+// "any", or a JSON pointer to the table's name.
 func (w *world) judge(by string, tables ...string) {
 	w.t.Helper()
 	if err := <-w.done; err != nil {
@@ -301,15 +302,19 @@ func (w *world) judge(by string, tables ...string) {
 		"checker/check.py", "--brokers", os.Getenv("FIREHOSED_KAFKA"), "--topic", w.name, "--engines", *engines,
 		"--dead-letters", w.place.address(w.name + "." + w.name + "_dlq"),
 	}
-	if by != "" {
+	switch by {
+	case "":
+	case "any":
+		args = append(args, "--any")
+	default:
 		args = append(args, "--by", by)
 	}
 	for _, t := range tables {
-		value, name := "", t
-		if by != "" {
-			value, name = t+"=", strings.ToLower(t)
+		address := w.place.address(w.name + "." + t)
+		if strings.HasPrefix(by, "/") {
+			address = t + "=" + address
 		}
-		args = append(args, "--table", value+w.place.address(w.name+"."+name))
+		args = append(args, "--table", address)
 	}
 	check, err := exec.CommandContext(w.t.Context(), os.Getenv("FIREHOSED_PYTHON"), args...).CombinedOutput()
 	w.t.Logf("checker (%v):\n%s", time.Since(began).Round(time.Second), check)

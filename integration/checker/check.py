@@ -3,9 +3,12 @@
 
     check.py --brokers 127.0.0.1:9092 --topic events --table TABLE --dead-letters TABLE
     check.py --truth records.ndjson --by /type --table PushEvent=TABLE --table ForkEvent=TABLE ...
+    check.py --brokers ... --topic ... --any --table TABLE --table TABLE ...
 
-A TABLE is the address of a metadata.json (a path, or s3://...), or a catalog and a name:
-sqlite:/path/catalog.db#ns.name, rest:http://host:port#ns.name, postgres:URL#ns.name (by the program psql).
+With --by, a member of the record says which table is its; with --any, each may be in any one of them, as after a
+change of routes. A TABLE is the address of a metadata.json (a path, or s3://...), or a catalog and a name:
+sqlite:/path/catalog.db#ns.name, rest:http://host:port#ns.name, postgres:URL#ns.name (by the program psql). With --any,
+sqlite:/path/catalog.db#ns.* is every table of the namespace but the dead letters.
 
 Every unit of the source must be in its table once, or among the dead letters once with its own bytes, or be one that
 is skipped; nothing else may be there. Contents are compared in the normal form of normal.py. Every engine reads the
@@ -63,6 +66,17 @@ def resolve(address):
     return found
 
 
+def expand(address, dead):
+    """Returns the TABLEs that ns.* stands for, or the one."""
+    if not (address.startswith("sqlite:") and address.endswith(".*")):
+        return [address]
+    place, _, name = address[len("sqlite:"):].partition("#")
+    with sqlite3.connect(f"file:{place}?mode=ro", uri=True) as db:
+        found = db.execute("SELECT table_name FROM iceberg_tables WHERE table_namespace = ?", (name[:-2],)).fetchall()
+    tables = [f"{address[:-1]}{n}" for (n,) in sorted(found)]
+    return [t for t in tables if resolve(t) != dead]
+
+
 class Table:
     """One table to judge: its address, the schema in force, and its type tree."""
 
@@ -82,8 +96,12 @@ def start(tables, by, topic):
     STATE.update(tables=tables, by=by, topic=topic)
 
 
-def route(obj):
-    """Returns the name of the table that a parsed record belongs in, or None."""
+def route(obj, k, places):
+    """Returns the name of the table that a parsed unit belongs in, or None. places has where units are, with --any."""
+    if places is not None:
+        if k not in places:
+            raise Violation(f"{where(k)}: lost: in none of the tables")
+        return places[k]
     if not STATE["by"]:
         return ""
     for step in STATE["by"].split("/")[1:]:
@@ -91,8 +109,9 @@ def route(obj):
     return obj if type(obj) is str and obj in STATE["tables"] else None
 
 
-def judge_records(batch):
+def judge_records(args):
     """Returns what must become of a batch of records: rows by (table, key, digest), dead letters, skipped."""
+    batch, places = args
     rows, dead, skipped = [], [], 0
     for partition, offset, value in batch:
         for sub, (fate, what) in enumerate(truth.units(value)):
@@ -101,7 +120,7 @@ def judge_records(batch):
                 skipped += 1
             elif fate == truth.DEAD:
                 dead.append((k, hashlib.sha256(what).digest()))
-            elif (name := route(what)) is None:
+            elif (name := route(what, k, places)) is None:
                 dead.append((k, None))  # its bytes are not compared: the parser does not keep them
             else:
                 rows.append((name, k, normal.digest(normal.normal(what, STATE["tables"][name].tree))))
@@ -132,12 +151,33 @@ class Judge:
         self.rows = {name: {} for name in tables}
         self.dead, self.skipped = {}, 0
 
-    def read_source(self):
-        for rows, dead, skipped in self.pool.imap_unordered(judge_records, self.source.batches(), chunksize=1):
+    def read_source(self, places):
+        for rows, dead, skipped in self.pool.imap_unordered(judge_records, self.batches(places)):
             for name, k, d in rows:
                 self.rows[name][k] = d
             self.dead.update(dead)
             self.skipped += skipped
+
+    def batches(self, places):
+        """Yields batches of records with what places knows of them: table names by partition and offset."""
+        for batch in self.source.batches():
+            if places is None:
+                yield batch, None
+                continue
+            known = {}
+            for p, o, _ in batch:
+                for sub, name in places.get(key(p, o, 0), ()):
+                    known[key(p, o, sub)] = name
+            yield batch, known
+
+    def places(self, engine):
+        """Returns where every row is, by the key of its record."""
+        found = {}
+        for name, t in self.tables.items():
+            for batch in engine.batches(t.metadata, engines.COORDINATES):
+                for p, o, sub in coordinates(batch):
+                    found.setdefault(key(p, o, 0), []).append((sub, name))
+        return found
 
     def judge(self, engine):
         """Compares every table as one engine reads it; returns the line to print."""
@@ -212,14 +252,15 @@ def options():
     p.add_argument("--truth", help="a file instead of a topic: see truth.File")
     p.add_argument("--table", action="append", required=True, metavar="[VALUE=]TABLE")
     p.add_argument("--by", default="", metavar="POINTER", help="the member whose value names the table")
+    p.add_argument("--any", action="store_true", help="a record may be in any one of the tables")
     p.add_argument("--dead-letters", metavar="TABLE")
     p.add_argument("--engines", default="duckdb,pyiceberg")
     p.add_argument("--processes", type=int, default=os.cpu_count())
     o = p.parse_args()
     if bool(o.truth) == bool(o.brokers and o.topic):
         p.error("name the source: --truth FILE, or --brokers and --topic")
-    if not o.by and len(o.table) > 1:
-        p.error("several tables need --by")
+    if o.by and o.any or not (o.by or o.any) and len(o.table) > 1:
+        p.error("several tables need --by or --any, not both")
     if odd := set(o.engines.split(",")) - engines.ENGINES.keys():
         p.error(f"--engines: {', '.join(sorted(odd))} is none of {', '.join(engines.ENGINES)}")
     return o
@@ -227,19 +268,23 @@ def options():
 
 def main():
     o, s3 = options(), engines.S3()
-    named = [t.split("=", 1) if o.by else ["", t] for t in o.table]
+    dead = resolve(o.dead_letters) if o.dead_letters else None
+    if o.any:
+        named = [(address, address) for t in o.table for address in expand(t, dead)]
+    else:
+        named = [t.split("=", 1) if o.by else ["", t] for t in o.table]
     tables = {name: Table(address, s3) for name, address in named}
     source = truth.File(os.path.abspath(o.truth)) if o.truth else truth.Topic(o.brokers, o.topic)
-    dead = resolve(o.dead_letters) if o.dead_letters else None
     # started afresh: the engines' and librdkafka's threads do not survive a fork
     with multiprocessing.get_context("spawn").Pool(o.processes, start, (tables, o.by, o.topic)) as pool:
         judge = Judge(source, tables, dead, o.topic, pool, s3)
         try:
-            judge.read_source()
+            judge.read_source(judge.places(engines.ENGINES[o.engines.split(",")[0]](s3)) if o.any else None)
             if judge.dead and not dead:
                 raise Violation(f"{where(min(judge.dead))}: belongs among the dead letters, and --dead-letters is not given")
         except Violation as v:
-            sys.exit(f"source: {v}")
+            print(f"source: VIOLATION: {v}", flush=True)
+            sys.exit(1)
         for name in o.engines.split(","):
             engine = engines.ENGINES[name](s3)
             try:

@@ -62,15 +62,15 @@ class Check(unittest.TestCase):
             table.append(pa.Table.from_pylist([{"_fh_topic": "t", **r} for r in part], schema=schema))
         return f"sqlite:{self.dir}/catalog.db#ns.{name}"
 
-    def check(self, rows=ROWS, dead=DEAD, by=()):
-        name = self._testMethodName
+    def check(self, rows=ROWS, dead=DEAD, by=(), any=False, suffix=""):
+        name = self._testMethodName + suffix
         dead = [{"payload_size": len(d["payload"]), "payload_sha256": hashlib.sha256(d["payload"]).hexdigest(), **d} for d in dead]
         args = ["--dead-letters", self.write(name + "_dlq", dead, DEAD_SCHEMA)]
         if by:
-            args += ["--by", "/type"]
+            args += ["--any"] if any else ["--by", "/type"]
         for value in by or ("",):
             part = [r for r in rows if not value or r["type"] == value]
-            args += ["--table", (value + "=" if value else "") + self.write(name + value, part, ROW_SCHEMA)]
+            args += ["--table", (value + "=" if value and not any else "") + self.write(name + value, part, ROW_SCHEMA)]
         done = subprocess.run([sys.executable, f"{HERE}/check.py", "--truth", self.truth, "--engines", ENGINES, *args],
                               capture_output=True, text=True)
         self.assertNotIn("Traceback", done.stderr)
@@ -89,6 +89,15 @@ class Check(unittest.TestCase):
     def test_right_by_type(self):
         code, out = self.check(by=("a", "b"))
         self.assertEqual(code, 0, out)
+
+    def test_right_anywhere(self):
+        moved = [{**ROWS[0], "type": "b"}] + ROWS[1:]  # says b, so it is written to the other table
+        self.wrong("holds something else", rows=moved, by=("a", "b"), any=True)
+        code, out = self.check(by=("a", "b"), any=True, suffix="_right")
+        self.assertEqual(code, 0, out)
+
+    def test_lost_anywhere(self):
+        self.wrong("partition 1, offset 7, sub 0: lost: in none of the tables", rows=ROWS[:-1], by=("a", "b"), any=True)
 
     def test_lost_row(self):
         self.wrong("partition 1, offset 7, sub 0: lost", rows=ROWS[:-1])
