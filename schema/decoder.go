@@ -225,7 +225,11 @@ func (r *reader) begin(s *Schema, opt *Options) {
 	if s != nil {
 		fields = s.Fields
 	}
-	r.room = Leaves(fields) < opt.MaxColumns
+	used := Leaves(fields)
+	if s.Column(Rescued) == nil {
+		used++
+	}
+	r.room = used < opt.MaxColumns
 }
 
 // layOut makes the record batch.

@@ -68,7 +68,10 @@ func (m *merger) fields(have, want []Field, path string) []Field {
 			if f.Key != "" && f.Doc == "" {
 				f.Doc = DocForKey(f.Key)
 			}
-			if f.Type = m.added(w.Type, at); f.Type == nil {
+			if path == "" && isReserved(w.Name) {
+				f.Type = unnumbered(w.Type)
+				m.left -= f.Type.leaves()
+			} else if f.Type = m.added(w.Type, at); f.Type == nil {
 				m.refuse(at, "the table has as many columns as it may have")
 				continue
 			}

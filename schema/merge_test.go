@@ -67,6 +67,7 @@ func TestMerge(t *testing.T) {
 	f("a: long", "a: long, b: long, c: struct<d: long, e: long>", 3, "a: long, b: long, c: struct<d: long>")
 	f("a: long", "b: map<string, long>, c: long", 2, "a: long, c: long", "b: the table has as many columns as it may have")
 	f("a: long, b: long", "c: struct<d: long>", 2, "a: long, b: long", "c: the table has as many columns as it may have")
+	f("a: long", "b: long, _fh_rescued: string", 1, "a: long, _fh_rescued: string", "b: the table has as many columns as it may have")
 	f("a: fixed[3]", "a: fixed[4]", 9, "a: fixed[3]", "a: fixed[3] cannot become fixed[4]")
 }
 

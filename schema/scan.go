@@ -61,23 +61,10 @@ func (s *scanner) value(i, depth int) int {
 	for {
 		switch state {
 		case wantValue:
-			switch c := s.buf[i]; c {
+			switch s.buf[i] {
 			case '{', '[':
-				if depth+len(s.stack) >= maxNesting {
-					s.stop = s.fault(CodeDepth, "nested deeper than %d levels at byte %d", maxNesting, i)
-					s.stopped = i
+				if i, state = s.begin(i, depth); i < 0 {
 					return -1
-				}
-				f := frame{array: c == '['}
-				state = wantValue
-				if !f.array {
-					f.object = s.keys.object()
-					state = wantKey
-				}
-				s.stack = append(s.stack, f)
-				if i = skipSpace(s.buf, i+1); s.buf[i] == c+2 { // '}' or ']'
-					s.stack = s.stack[:len(s.stack)-1]
-					i, state = i+1, wantMore
 				}
 				continue
 			case '"':
@@ -128,6 +115,26 @@ func (s *scanner) value(i, depth int) int {
 			}
 		}
 	}
+}
+
+// begin enters the object or array at i, and leaves it if it is empty.
+func (s *scanner) begin(i, depth int) (next int, state scanState) {
+	if depth+len(s.stack) >= maxNesting {
+		s.stop = s.fault(CodeDepth, "nested deeper than %d levels at byte %d", maxNesting, i)
+		s.stopped = i
+		return -1, 0
+	}
+	f := frame{array: s.buf[i] == '['}
+	end := byte(']')
+	if !f.array {
+		f.object = s.keys.object()
+		end, state = '}', wantKey
+	}
+	if i = skipSpace(s.buf, i+1); s.buf[i] == end {
+		return i + 1, wantMore
+	}
+	s.stack = append(s.stack, f)
+	return i, state
 }
 
 // key reads the key at i and its colon.

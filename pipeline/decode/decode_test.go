@@ -313,7 +313,12 @@ func TestRouteByField(t *testing.T) {
 		t.Errorf("asked %v", asked)
 	}
 
-	// What is no JSON is rejected as the decoder alone would.
+	sameAsAlone(t, mem, recs, first, lay)
+}
+
+// sameAsAlone checks that what is no JSON is rejected as the decoder alone would.
+func sameAsAlone(t *testing.T, mem memory.Allocator, recs, first []string, lay func(*pipeline.Batch) func(pipeline.Part) pipeline.Rows) {
+	t.Helper()
 	alone := batch(t, mem, recs...)
 	defer alone.Meta.Release()
 	alone.Parts = []pipeline.Part{all(alone, "t")}
