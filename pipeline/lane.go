@@ -296,7 +296,7 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 	if err != nil {
 		return err
 	}
-	span, n := b.Span, len(b.Values)
+	span, size := b.Span, b.Bytes()
 	for _, st := range steps.Stages {
 		if err := st.Process(ctx, b); err != nil {
 			return fmt.Errorf("process: %w", err)
@@ -305,15 +305,17 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 	if err := checkShares(b, span); err != nil {
 		return err
 	}
-	known := l.p.ctl.Known()
+	known, units := l.p.ctl.Known(), b.units()
 	for _, part := range b.Parts {
 		if known.Forfeited(part.Table) {
 			b.Drop("forfeited", len(part.Units))
 			continue
 		}
-		if err := l.lay(ctx, b, steps.Decoder, part, rev, late); err != nil {
+		more, err := l.lay(ctx, b, steps.Decoder, part, rev, late)
+		if err != nil {
 			return fmt.Errorf("table %q: %w", part.Table, err)
 		}
+		units += more
 	}
 	if len(b.Rejects) > 0 && !known.Forfeited(l.p.cfg.DeadLetters) { // the dead-letter table is one more table
 		t := l.p.table(ctx, l.p.cfg.DeadLetters)
@@ -332,7 +334,7 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 		rows.Data.Release()
 	}
 	if late == nil {
-		l.p.obs.judged(span.Partition, n, b)
+		l.p.obs.judged(span.Partition, units, size, b)
 	}
 	return nil
 }
@@ -353,45 +355,49 @@ func (l *lane) stepsOf(rev int64) (Steps, error) {
 }
 
 // lay decodes one part and offers the rows. Rejects are found even for rows the
-// table has or lets go: the dead-letter table goes by its own watermark.
-func (l *lane) lay(ctx context.Context, b *Batch, dec Decoder, part Part, rev int64, late []lateTable) error {
+// table has or lets go: the dead-letter table goes by its own watermark. more is how
+// many units the decoder found beyond those of the part, or less if they were not
+// judged.
+func (l *lane) lay(ctx context.Context, b *Batch, dec Decoder, part Part, rev int64, late []lateTable) (more int, err error) {
 	if late != nil && !wants(late, part.Table) && !wants(late, l.p.cfg.DeadLetters) {
-		return nil
+		return 0, nil
 	}
 	if len(part.Units) == 0 {
-		return nil
+		return 0, nil
 	}
 	t := l.p.table(ctx, part.Table)
 	pinned, bound, err := t.pinned(rev)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if !bound { // what it requires is not known, hence not what is a dead letter
 		if late != nil {
-			return errUnbound
+			return 0, errUnbound
 		}
 		first := b.Cursor(int(b.Record(part.Units[0])))
 		l.feed(t, late)
 		t.letGo(l.part, first)
 		l.p.table(ctx, l.p.cfg.DeadLetters).letGo(l.part, b.Span.From) // rejects of the stages too
-		return nil
+		return -len(part.Units), nil
 	}
 	l.feed(t, late)
 	part.Pinned = pinned
 	rows, err := l.decode(ctx, b, dec, part, t)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { rows.Data.Release() }()
 	b.Rejects = append(b.Rejects, rows.Rejects...)
+	more = len(rows.Rec) + len(rows.Rejects) - len(part.Units)
 	for rule, n := range rows.Dropped {
 		b.Drop(rule, n)
+		more += n
 	}
 	if late == nil {
 		l.p.obs.rows(part.Table, len(rows.Rec))
 	}
 	t.take(ctx, b, rows, late)
-	return nil
+	return max(0, more), nil
 }
 
 var errUnbound = errors.New("the table could not be bound yet")
@@ -483,6 +489,18 @@ func checkShares(b *Batch, span Span) error {
 		return fmt.Errorf("BUG: stages account for %d of %d units, span %v became %v", n+left, len(b.Values), span, b.Span)
 	}
 	return nil
+}
+
+// units counts what the stages made of the records: parts, rejects and drops.
+func (b *Batch) units() int {
+	n := len(b.Rejects)
+	for _, p := range b.Parts {
+		n += len(p.Units)
+	}
+	for _, k := range b.Dropped {
+		n += k
+	}
+	return n
 }
 
 // checkRows is the conservation law of a decoder.

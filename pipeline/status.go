@@ -8,7 +8,10 @@ import (
 // Observer is told what happens. Every field may be nil. Hooks are called inline,
 // by many goroutines, and must not block.
 type Observer struct {
-	// Judged: units that entered with a live batch and the bytes of their values.
+	// Judged: units that a live batch held, those found within a record among them,
+	// and the bytes of its records. Once all hooks of the batch were called, they
+	// equal its rows, rejects and drops. Not counted, by any hook, are units for a
+	// table that is not bound yet.
 	Judged func(p Partition, units int, bytes int64)
 	// Rows: rows that a live batch became for a table.
 	Rows func(table string, rows int)
@@ -20,9 +23,9 @@ type Observer struct {
 	Committed func(table string, rows int64, took time.Duration)
 }
 
-func (o *Observer) judged(p Partition, units int, b *Batch) {
+func (o *Observer) judged(p Partition, units int, size int64, b *Batch) {
 	if o.Judged != nil {
-		o.Judged(p, units, b.Bytes())
+		o.Judged(p, units, size)
 	}
 	if o.Rejected != nil {
 		for i := range b.Rejects {
