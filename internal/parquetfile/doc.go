@@ -10,7 +10,10 @@
 //	m, err := w.Close()
 //
 // A writer lays the values of a row group out by leaf column, with their Parquet
-// levels, and encodes them when there is enough for a row group. Until then an
-// all-null column costs a few bytes a batch. What happens to the laid-out columns
-// is the business of one file, encode.go; nothing else knows the Parquet library.
+// levels, and encodes them when there is enough for a row group. Until then a column
+// that is left out costs a few bytes a record.
+//
+// The files have data pages of version 1, dictionaries where the first row group
+// shows that they pay, bounds of row groups in the footer, and no page index. Pages
+// are made by parquet-go (encode.go), the footer is ours (footer.go says why).
 package parquetfile

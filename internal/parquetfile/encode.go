@@ -21,9 +21,12 @@ type encoder struct {
 	chunks []chunk // of the row groups so far, leaf by leaf
 	out    *bufio.Writer
 	sink   sink
-	order  []int // by leaf: which column of the file it is; parquet-go sorts them by name
-	pages  int   // bytes
-	held   int64 // memory that parquet-go keeps, by estimate: it buffers a page a column
+	meta   compact // the footer
+	schema []byte  // elements of the schema, as in the footer
+	order  []int   // by leaf: which column of the file it is; parquet-go sorts them by name
+	leaf   []int   // the other way round
+	pages  int     // bytes
+	held   int64   // memory that parquet-go keeps, by estimate: it buffers a page a column
 	values []parquet.Value
 	nulls  []parquet.Value // blockValues of one level
 	null   uint8
@@ -53,18 +56,18 @@ func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
 	for i, path := range s.Columns() {
 		index[strings.Join(path, "\x00")] = i
 	}
-	e.order = make([]int, len(p.leaves))
+	e.order, e.leaf = make([]int, len(p.leaves)), make([]int, len(p.leaves))
 	e.held = perColumn * int64(len(p.leaves))
 	for i, path := range paths {
 		col, ok := index[strings.Join(path, "\x00")]
 		if !ok {
 			return nil, fmt.Errorf("column %s is lost", p.leaves[i].path)
 		}
-		e.order[i] = col
+		e.order[i], e.leaf[col] = col, i
 	}
 	c := parquet.DefaultWriterConfig()
 	c.Schema = s
-	c.CreatedBy = "firehosed"
+	c.CreatedBy = createdBy
 	c.ColumnPageBuffers = pool.pages
 	c.PageBufferSize = pool.opts.PageBytes
 	c.DataPageVersion = 1

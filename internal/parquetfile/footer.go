@@ -2,6 +2,7 @@ package parquetfile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ func (s *sink) Write(p []byte) (int, error) {
 }
 
 const (
+	createdBy  = "firehosed"
 	magic      = "PAR1"
 	outputSize = 64 << 10 // what is written at once
 )
@@ -80,35 +82,104 @@ func (e *encoder) close(p *plan, m *Metrics) error {
 	for g := range meta.RowGroups {
 		m.SplitOffsets = append(m.SplitOffsets, meta.RowGroups[g].FileOffset)
 		for i, f := range p.leaves {
-			c := &meta.RowGroups[g].Columns[e.order[i]]
-			e.describe(c, &e.chunks[g*len(p.leaves)+i])
 			if f.metrics {
-				m.ColumnSizes[f.id] += c.MetaData.TotalCompressedSize
+				m.ColumnSizes[f.id] += meta.RowGroups[g].Columns[e.order[i]].MetaData.TotalCompressedSize
 			}
 		}
 	}
-	e.sink.closed = false
 	if err := e.footer(meta); err != nil {
-		return err
+		return fmt.Errorf("encode footer: %w", err)
 	}
 	// parquet-go would clear the row groups for the next file, and with them the
 	// column paths that they share with its column writers.
 	clear(meta.RowGroups)
+	e.sink.closed = false
+	if _, err := e.sink.Write(e.meta.b); err != nil {
+		return err
+	}
 	return e.out.Flush()
 }
 
-func (e *encoder) describe(c *format.ColumnChunk, k *chunk) {
-	c.ColumnIndexOffset, c.ColumnIndexLength, c.OffsetIndexOffset, c.OffsetIndexLength = 0, 0, 0, 0
-	c.MetaData.SizeStatistics = format.SizeStatistics{}
-	c.MetaData.Statistics = format.Statistics{NullCount: k.nulls, MinValue: k.lo, MaxValue: k.hi}
+// footer puts the end of the file into e.meta.
+func (e *encoder) footer(meta *format.FileMetaData) error {
+	if e.schema == nil { // the same in every file
+		var b bytes.Buffer
+		enc := thrift.NewEncoder(new(thrift.CompactProtocol).NewWriter(&b))
+		for i := range meta.Schema {
+			if err := enc.Encode(&meta.Schema[i]); err != nil {
+				return err
+			}
+		}
+		e.schema = b.Bytes()
+	}
+	t := &e.meta
+	t.reset()
+	t.i32(1, meta.Version)
+	t.list(2, typeStruct, len(meta.Schema))
+	t.b = append(t.b, e.schema...)
+	t.i64(3, meta.NumRows)
+	t.list(4, typeStruct, len(meta.RowGroups))
+	for g := range meta.RowGroups {
+		e.group(t, &meta.RowGroups[g], e.chunks[g*len(e.order):])
+	}
+	t.field(6, typeBinary)
+	t.text(createdBy)
+	t.list(7, typeStruct, len(e.order))
+	for range e.order {
+		t.b = append(t.b, 1<<4|typeStruct, 0, 0) // ordered as the type defines: an empty struct in a union
+	}
+	t.b = append(t.b, 0)
+	t.b = binary.LittleEndian.AppendUint32(t.b, uint32(len(t.b)))
+	t.b = append(t.b, magic...)
+	return nil
 }
 
-func (e *encoder) footer(meta *format.FileMetaData) error {
-	start := e.sink.n
-	if err := thrift.NewEncoder(new(thrift.CompactProtocol).NewWriter(&e.sink)).Encode(meta); err != nil {
-		return fmt.Errorf("encode footer: %w", err)
+func (e *encoder) group(t *compact, g *format.RowGroup, chunks []chunk) {
+	t.open()
+	t.list(1, typeStruct, len(g.Columns))
+	for i := range g.Columns {
+		c := &g.Columns[i].MetaData
+		t.open()
+		t.i64(2, 0) // file_offset, deprecated
+		t.field(3, typeStruct)
+		t.open()
+		t.i32(1, int32(c.Type))
+		t.list(2, typeI32, len(c.Encoding))
+		for _, enc := range c.Encoding {
+			t.integer(int64(enc))
+		}
+		t.list(3, typeBinary, len(c.PathInSchema))
+		for _, name := range c.PathInSchema {
+			t.text(name)
+		}
+		t.i32(4, int32(c.Codec))
+		t.i64(5, c.NumValues)
+		t.i64(6, c.TotalUncompressedSize)
+		t.i64(7, c.TotalCompressedSize)
+		t.i64(9, c.DataPageOffset)
+		if c.DictionaryPageOffset > 0 {
+			t.i64(11, c.DictionaryPageOffset)
+		}
+		t.field(12, typeStruct)
+		e.statistics(t, &chunks[e.leaf[i]])
+		t.close()
+		t.close()
 	}
-	tail := binary.LittleEndian.AppendUint32(nil, uint32(e.sink.n-start))
-	_, err := e.sink.Write(append(tail, magic...))
-	return err
+	t.i64(2, g.TotalByteSize)
+	t.i64(3, g.NumRows)
+	t.i64(5, g.FileOffset)
+	t.i64(6, g.TotalCompressedSize)
+	t.field(7, typeI16)
+	t.integer(int64(g.Ordinal))
+	t.close()
+}
+
+func (e *encoder) statistics(t *compact, k *chunk) {
+	t.open()
+	t.i64(3, k.nulls)
+	if k.lo != nil {
+		t.bytes(5, k.hi)
+		t.bytes(6, k.lo)
+	}
+	t.close()
 }
