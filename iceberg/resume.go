@@ -2,7 +2,6 @@ package iceberg
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -190,24 +189,9 @@ func (t *table) restorable(ctx context.Context, b *base) (*icetable.Snapshot, pi
 		}
 		return nil, vec, nil
 	}
-	text := s.Summary.Properties[vectorKey]
-	if text == inControl {
-		val, err := t.sink.ctl.Store().Get(ctx, vectorObject(b.md, s.SnapshotID))
-		if err != nil {
-			return nil, nil, fmt.Errorf("read marks of snapshot %d: %w", s.SnapshotID, err)
-		}
-		text = string(val)
-	}
-	if text == "" {
-		return nil, nil, fmt.Errorf("the marks of snapshot %d are lost: object %s is not in the control prefix; restore it from a copy", s.SnapshotID, vectorObject(b.md, s.SnapshotID))
-	}
-	p := &pipeline.Packed{}
-	if err := json.Unmarshal([]byte(text), p); err != nil {
-		return nil, nil, fmt.Errorf("marks of snapshot %d: %w", s.SnapshotID, err)
-	}
-	vec, err := p.Vector()
+	vec, err := t.marksAt(ctx, b.md, s)
 	if err != nil {
-		return nil, nil, fmt.Errorf("marks of snapshot %d: %w", s.SnapshotID, err)
+		return nil, nil, err
 	}
 	return s, vec, nil
 }
