@@ -31,6 +31,7 @@ const maxTables = 8
 // batch. One goroutine uses it.
 type Decoder struct {
 	opt    Options
+	keep   int // bytes of memory that a table keeps
 	cut    cutter
 	tables []*table // the latest first
 	lay    layout
@@ -50,7 +51,7 @@ type table struct {
 
 // NewDecoder returns a decoder with these rules.
 func NewDecoder(opt Options) *Decoder {
-	d := &Decoder{opt: opt.withDefaults()}
+	d := &Decoder{opt: opt.withDefaults(), keep: keepBytes}
 	d.cut = newCutter(&d.opt)
 	d.out.Skipped = map[string]int{}
 	return d
@@ -71,7 +72,7 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, MaxBatchBytes))
 	}
 	t := d.table(s, pinned)
-	t.reader.begin(s, &d.opt)
+	t.reader.begin(s, d.keep)
 	o := &d.out
 	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
 	clear(o.Skipped)
@@ -216,8 +217,12 @@ func (r *reader) init(cut *cutter, s *Schema, opt *Options) {
 	r.rescued = node{kind: String, field: f}
 }
 
-// begin prepares for a batch.
-func (r *reader) begin(s *Schema, opt *Options) {
+// begin prepares for a batch. It keeps at most keep bytes of the last one's memory.
+func (r *reader) begin(s *Schema, keep int) {
+	if r.root.held()+r.rescued.held() > keep {
+		r.root.free()
+		r.rescued.free()
+	}
 	r.root.reset()
 	r.rescued.reset()
 	r.news, r.kept = false, 0
@@ -229,7 +234,7 @@ func (r *reader) begin(s *Schema, opt *Options) {
 	if s.Column(Rescued) == nil {
 		used++
 	}
-	r.room = used < opt.MaxColumns
+	r.room = used < r.cut.scan.opt.MaxColumns
 }
 
 // layOut makes the record batch.

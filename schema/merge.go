@@ -16,7 +16,7 @@ type Refusal struct {
 // allows: optional columns and nested fields, int to long, float to double, a
 // wider decimal. Nothing is dropped, narrowed, renamed or required. have may be
 // nil. A table gets at most [DefaultMaxColumns] leaf columns; want's order
-// decides which.
+// decides which. The columns that firehosed fills itself are added in any case.
 //
 // Added fields have the id 0: who commits the schema numbers them. If nothing
 // changed, next is have; otherwise its ID is -1.

@@ -225,20 +225,29 @@ func (n *node) truncate(row int) {
 	}
 }
 
-// Memory for more than this is given back after the batch that needed it.
-const (
-	keepRows  = 32 << 10
-	keepBytes = 4 << 20
-)
+// keepBytes is how much memory a decoder keeps for a table from batch to batch. If
+// a batch needed more, all of it is given back.
+const keepBytes = 64 << 20
+
+// held returns how much memory n and what is below it hold.
+func (n *node) held() int {
+	size := 8*(cap(n.valid)+cap(n.words)+cap(n.bits)) + 4*cap(n.ends) + cap(n.data)
+	for _, kid := range n.kids {
+		size += kid.held()
+	}
+	return size
+}
+
+// free gives all memory back. The node has to be reset then.
+func (n *node) free() {
+	n.valid, n.words, n.bits, n.ends, n.data, n.nulls = nil, nil, nil, nil, nil, 0
+	for _, kid := range n.kids {
+		kid.free()
+	}
+}
 
 // reset forgets all rows.
 func (n *node) reset() {
-	if len(n.valid) > keepRows>>6 {
-		n.valid, n.words, n.bits, n.ends, n.nulls = nil, nil, nil, nil, 0
-	}
-	if cap(n.data) > keepBytes {
-		n.data = nil
-	}
 	if n.nulls > 0 {
 		used := n.valid[:min(len(n.valid), n.n>>6+1)]
 		for i := range used {

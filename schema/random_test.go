@@ -116,7 +116,7 @@ func (m *maker) record() []byte {
 
 // TestRandomRecords sends random records through tables that grow with them.
 func TestRandomRecords(t *testing.T) {
-	seeds := 150
+	seeds := 60
 	if testing.Short() {
 		seeds = 30
 	}
