@@ -26,9 +26,13 @@ func (t icebergTables) Pin(ctx context.Context, name string) (*inspect.Pinned, e
 	if in.State != iceberg.OK {
 		return nil, &pipeline.Halt{Class: string(in.State), Detail: fmt.Sprintf("table %s: %s", name, in.Reason), Remedy: "firehosed status tells more"}
 	}
+	left, deleted, err := t.sink.LeftOut(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("pin table %s: %w", name, err)
+	}
 	return &inspect.Pinned{
 		Ledger: pipeline.Ledger{Stamp: in.Stamp, Marks: in.Marks},
-		Schema: in.Schema,
+		Schema: in.Schema, Left: left, Deleted: deleted,
 		Rows: func(ctx context.Context, visit func(inspect.Row) error) error {
 			return coordinates(ctx, t.sink, name, in.Head, visit)
 		},
