@@ -139,17 +139,18 @@ pipelines:
 func TestLife(t *testing.T) {
 	addr, lake := broker(t), t.TempDir()
 	file := write(t, quick(addr, lake, ""))
-	produce(t, addr, `{"a":1}`, `{"a":2,"b":"x"}`, `{broken`)
+	produce(t, addr, `{"a":1}`, `{"a":2,"b":"x"}`, `{broken`, `{"a":5} {"a":6}`)
 
 	l := start(t, file)
-	l.committed("shop.orders", 2)
+	l.committed("shop.orders", 4)
 	l.committed("shop_dlq", 1)
 	if code, body := l.get("/readyz"); code != 200 || !strings.Contains(body, "ready") {
 		t.Errorf("readyz: %d %s", code, body)
 	}
 	_, metrics := l.get("/metrics")
 	for _, want := range []string{
-		`firehosed_committed_rows_total{pipeline="shop",table="shop.orders"} 2`,
+		`firehosed_committed_rows_total{pipeline="shop",table="shop.orders"} 4`,
+		`firehosed_units_in_total{pipeline="shop"} 5`,
 		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 1`,
 		`firehosed_unaccounted_units{pipeline="shop"} 0`,
 		`firehosed_table_halted{class="",pipeline="shop",table="shop.orders"} 0`,
@@ -172,9 +173,9 @@ func TestLife(t *testing.T) {
 	changed := write(t, quick(addr, lake, "    json: {max_depth: 16}\n"))
 	l = start(t, changed)
 	produce(t, addr, `{"a":4}`)
-	l.wait("4 rows in all", func() bool {
+	l.wait("6 rows in all", func() bool {
 		_, out, _ := firehosed(t, nil, "status", "-c", changed, "--json")
-		return strings.Contains(out, `"name":"shop.orders","state":"OK"`) && strings.Contains(out, `"records":4`)
+		return strings.Contains(out, `"name":"shop.orders","state":"OK"`) && strings.Contains(out, `"records":6`)
 	})
 	if code := l.end(); code != ExitOK {
 		t.Errorf("exit code %d", code)
