@@ -115,6 +115,20 @@ type demo struct {
 	visible          atomic.Int64 // rows and dead letters that a reader finds
 	acked            atomic.Int64
 	firstRows        atomic.Int64 // nanoseconds from the start of the process; 0: none seen
+	moved            atomic.Int64 // when acked or visible last changed, as firstRows
+}
+
+// patience is how long nothing may happen before the demo gives up.
+const patience = 2 * time.Minute
+
+// stuck is the error of a worker that has brought nothing for too long.
+func (d *demo) stuck(w *worker) error {
+	if time.Since(d.o.Started)-time.Duration(d.moved.Load()) < patience {
+		return nil
+	}
+	w.kill()
+	<-w.done
+	return fmt.Errorf("nothing has happened for %v: %w", patience, w.died())
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -244,6 +258,9 @@ func (d *demo) await(ctx context.Context, w *worker, atSend bool, armed <-chan s
 			<-w.done
 			return ctx.Err()
 		case <-t.C:
+			if err := d.stuck(w); err != nil {
+				return err
+			}
 		}
 		ready := d.firstRows.Load() > 0 && w.committed() > 0
 		idle := d.acked.Load() >= d.producer.limit.Load() // nothing left to commit in this life
@@ -274,6 +291,9 @@ func (d *demo) finish(ctx context.Context, w *worker) error {
 			<-w.done
 			return ctx.Err()
 		case <-t.C:
+			if err := d.stuck(w); err != nil {
+				return err
+			}
 		}
 	}
 	return w.stop(ctx, 30*time.Second)
@@ -284,14 +304,14 @@ func (d *demo) watch(ctx context.Context) {
 	t := time.NewTicker(100 * time.Millisecond)
 	defer t.Stop()
 	for i := 0; ; i++ {
-		if n, err := d.broker.acked(ctx); err == nil {
-			d.acked.Store(n)
+		if n, err := d.broker.acked(ctx); err == nil && d.acked.Swap(n) != n {
+			d.moved.Store(int64(time.Since(d.o.Started)))
 		}
 		if d.firstRows.Load() == 0 || i%5 == 0 {
 			_, rows, err := d.tables.Head(ctx, table)
 			_, dead, errDead := d.tables.Head(ctx, deadLetters)
-			if err == nil && errDead == nil { // else the next look will do
-				d.visible.Store(rows + dead)
+			if err == nil && errDead == nil && d.visible.Swap(rows+dead) != rows+dead { // else the next look will do
+				d.moved.Store(int64(time.Since(d.o.Started)))
 			}
 			if err == nil && rows > 0 && d.firstRows.CompareAndSwap(0, int64(time.Since(d.o.Started))) {
 				d.progress.printf("first rows can be queried, %.1f s after the start\n", time.Since(d.o.Started).Seconds())

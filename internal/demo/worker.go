@@ -138,12 +138,12 @@ func (w *worker) stop(ctx context.Context, patience time.Duration) error {
 	return w.died()
 }
 
-// died says why a process that was not killed is gone.
+// died says how the process ended, with its last words.
 func (w *worker) died() error {
 	if w.err == nil {
 		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Errorf("the worker ended by itself: %w\n  %s", w.err, strings.Join(w.mu.tail, "\n  "))
+	return fmt.Errorf("the worker has ended: %w; its last words:\n  %s", w.err, strings.Join(w.mu.tail, "\n  "))
 }
