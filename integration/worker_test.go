@@ -19,9 +19,10 @@ import (
 
 // worker is one life of a firehosed process.
 type worker struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it is gone and its log was read
-	err  error         // of the process; read it after done
+	cmd   *exec.Cmd
+	begun chan struct{} // closed at its first line: by then it takes signals
+	done  chan struct{} // closed when it is gone and its log was read
+	err   error         // of the process; read it after done
 
 	mu struct {
 		sync.Mutex
@@ -39,7 +40,8 @@ func (w *world) start() *worker {
 	if err != nil {
 		w.t.Fatalf("build firehosed: %v", err)
 	}
-	p := &worker{cmd: exec.Command(path, "run", "-c", w.config, "--log-level", "debug", "--log-format", "json"), done: make(chan struct{})}
+	p := &worker{cmd: exec.Command(path, "run", "-c", w.config, "--log-level", "debug", "--log-format", "json")}
+	p.begun, p.done = make(chan struct{}), make(chan struct{})
 	p.mu.inFlight = map[string]bool{}
 	p.cmd.Env = append(os.Environ(), w.place.env...)
 	p.cmd.Dir = w.dir
@@ -69,8 +71,12 @@ func (w *world) start() *worker {
 }
 
 func (p *worker) read(stderr io.Reader, log io.Writer) {
-	for r := bufio.NewReaderSize(stderr, 64<<10); ; {
+	r := bufio.NewReaderSize(stderr, 64<<10)
+	for first := true; ; first = false {
 		line, err := r.ReadBytes('\n')
+		if first {
+			close(p.begun)
+		}
 		if len(line) > 0 {
 			p.line(line)
 			_, _ = log.Write(line)
@@ -160,6 +166,7 @@ func errOr(err error) error {
 // stop asks the worker to finish and wants it to do so.
 func (p *worker) stop(t *testing.T) {
 	t.Helper()
+	<-p.begun
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
