@@ -28,9 +28,9 @@ func batch(t *testing.T, mem memory.Allocator, recs ...string) *pipeline.Batch {
 	offset := array.NewInt64Builder(mem)
 	part := array.NewInt32Builder(mem)
 	header := arrow.StructOf(
-		arrow.Field{Name: "key", Type: arrow.BinaryTypes.String, Nullable: true},
+		arrow.Field{Name: "key", Type: arrow.BinaryTypes.String},
 		arrow.Field{Name: "value", Type: arrow.BinaryTypes.Binary, Nullable: true})
-	headers := array.NewListBuilderWithField(mem, arrow.Field{Name: "element", Type: header, Nullable: true})
+	headers := array.NewListBuilderWithField(mem, arrow.Field{Name: "element", Type: header})
 	for i, r := range recs {
 		v := []byte(r)
 		if r == "nil" {

@@ -81,7 +81,7 @@ func (m meta) shaped(ctx context.Context, f *schema.Field, col arrow.Array) (arr
 		col.Retain()
 		return col, nil
 	}
-	if arrow.TypeEqual(have, want) {
+	if laidAlike(have, want) {
 		data := retyped(col.Data(), want)
 		defer data.Release()
 		return array.MakeFromData(data), nil
@@ -93,10 +93,26 @@ func (m meta) shaped(ctx context.Context, f *schema.Field, col arrow.Array) (arr
 	return cast, nil
 }
 
-// retyped returns the data under an equal type whose fields have the table's ids.
-func retyped(d arrow.ArrayData, t arrow.DataType) arrow.ArrayData {
-	var kids []arrow.ArrayData
-	var types []arrow.DataType
+// laidAlike tells whether data of the two types looks the same: they may differ in
+// what is required and in the names of parts.
+func laidAlike(a, b arrow.DataType) bool {
+	ka, kb := parts(a), parts(b)
+	if ka == nil && kb == nil {
+		return arrow.TypeEqual(a, b)
+	}
+	if a.ID() != b.ID() || len(ka) != len(kb) {
+		return false
+	}
+	for i := range ka {
+		if !laidAlike(ka[i], kb[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// parts returns the types of the children of a type's data, nil if it has none.
+func parts(t arrow.DataType) (types []arrow.DataType) {
 	switch t := t.(type) {
 	case *arrow.StructType:
 		for _, f := range t.Fields() {
@@ -107,7 +123,14 @@ func retyped(d arrow.ArrayData, t arrow.DataType) arrow.ArrayData {
 	case *arrow.MapType:
 		types = append(types, t.Elem())
 	}
-	for i, kt := range types {
+	return types
+}
+
+// retyped returns the data under a type that it is laid out alike for; its fields
+// have the table's ids.
+func retyped(d arrow.ArrayData, t arrow.DataType) arrow.ArrayData {
+	var kids []arrow.ArrayData
+	for i, kt := range parts(t) {
 		k := retyped(d.Children()[i], kt)
 		defer k.Release()
 		kids = append(kids, k)
