@@ -160,6 +160,7 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 	failpoint.Hit("commit.sent")
 	md, _, err := cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
 	failpoint.Hit("commit.afterReply")
+	t.sink.obs.sent(t.name, err)
 	if err != nil {
 		log.LogAttrs(ctx, slog.LevelDebug, "commit.unknown", slog.Any("error", err))
 		return fmt.Errorf("commit to table %s: %w", t.name, err)

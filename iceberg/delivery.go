@@ -138,7 +138,7 @@ func (d *delivery) finish(ctx context.Context) ([]icego.DataFile, error) {
 	g.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for _, l := range lanes {
 		for _, f := range l.takeAll() {
-			g.Go(func() error { return d.close(gctx, f) })
+			g.Go(func() error { return d.close(gctx, f, EndCommit) })
 		}
 	}
 	if err := g.Wait(); err != nil {
@@ -153,13 +153,14 @@ func (d *delivery) finish(ctx context.Context) ([]icego.DataFile, error) {
 }
 
 // close finishes one file and books it.
-func (d *delivery) close(ctx context.Context, f *dataFile) error {
+func (d *delivery) close(ctx context.Context, f *dataFile, reason string) error {
 	failpoint.Hit("file.beforeClose")
 	df, err := f.close(ctx)
 	if err != nil {
 		return err
 	}
 	failpoint.Hit("file.afterVerify")
+	d.t.sink.obs.file(d.t.name, df.FileSizeBytes(), d.t.sink.cfg.TargetFileSize, reason)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mu.done = append(d.mu.done, df)
@@ -236,7 +237,7 @@ func (l *lane) arrange(ctx context.Context, laid *arrow.Schema) error {
 		return err
 	}
 	for len(l.mu.order) > 0 {
-		if err := l.roll(ctx, l.mu.order[0]); err != nil {
+		if err := l.roll(ctx, l.mu.order[0], EndSchema); err != nil {
 			return err
 		}
 	}
@@ -250,7 +251,7 @@ func (l *lane) writePart(ctx context.Context, p *part) error {
 		if l.d.files.Load() >= int64(l.d.t.sink.cfg.OpenFiles) {
 			l.d.full.Store(true)
 			if len(l.mu.order) > 0 {
-				if err := l.roll(ctx, l.mu.order[0]); err != nil {
+				if err := l.roll(ctx, l.mu.order[0], EndOpen); err != nil {
 					return err
 				}
 			}
@@ -268,16 +269,16 @@ func (l *lane) writePart(ctx context.Context, p *part) error {
 	failpoint.Hit("file.midRowGroup")
 	if f.size >= l.d.t.sink.cfg.TargetFileSize {
 		l.d.full.Store(true)
-		return l.roll(ctx, p.key)
+		return l.roll(ctx, p.key, EndSize)
 	}
 	return nil
 }
 
 // roll finishes one file.
-func (l *lane) roll(ctx context.Context, key string) error {
+func (l *lane) roll(ctx context.Context, key, reason string) error {
 	f := l.mu.open[key]
 	l.drop(key)
-	return l.d.close(ctx, f)
+	return l.d.close(ctx, f, reason)
 }
 
 func (l *lane) drop(key string) {

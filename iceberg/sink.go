@@ -21,6 +21,7 @@ type Sink struct {
 	pipeline  string
 	who       string // holder of leases
 	log       *slog.Logger
+	obs       Observer
 	base      func(table string) *schema.Schema
 	pause     func(ctx context.Context, attempt int) error
 	pace      *pacer
