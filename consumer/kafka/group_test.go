@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,4 +286,40 @@ func TestRevokedWhileReading(t *testing.T) {
 	if gone != 1 {
 		t.Errorf("%d lanes were taken away", gone)
 	}
+}
+
+// slow is a handler whose Assigned takes as long as it is allowed to.
+type slow struct {
+	*group
+	began chan struct{}
+}
+
+func (h *slow) Assigned(ctx context.Context, lanes []pipeline.Lane) error {
+	if len(lanes) < 2 { // what is left after the rebalance
+		return h.group.Assigned(ctx, lanes)
+	}
+	select {
+	case h.began <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// A worker that cannot take over its partitions does not hold up the group.
+func TestAssignedIsInterrupted(t *testing.T) {
+	b := newBroker(t)
+	b.create("t", 2)
+	h := &slow{newGroup(t), make(chan struct{}, 1)}
+	s1 := b.source(b.config("t"))
+	c, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = s1.Run(c, h) })
+	defer wg.Wait()
+	defer h.wg.Wait()
+	defer cancel()
+	<-h.began
+	s2, g2 := b.source(b.config("t")), newGroup(t)
+	g2.run(s2)
+	share(t, 2, h.group, g2)
 }
