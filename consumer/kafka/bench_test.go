@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/firehosed/firehosed/pipeline"
@@ -31,22 +30,12 @@ func BenchmarkNext(b *testing.B) {
 				}
 				data = recompress(data, enc.EncodeAll(data[batchHeader:], nil))
 			}
-			mem := &pool{}
-			cl, err := kgo.NewClient(kgo.WithPools(mem), kgo.SeedBrokers("127.0.0.1:1"), kgo.MaxDecompressBatchBytes(64<<20))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer cl.Close()
-			p := &plane{ledger: newLedger(nil, 1<<30), pool: mem, cfg: DefaultConfig()}
-			p.unpack, _ = cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
-			p.patience = 1 << 30
-			p.mu.closed = true
-			r := newReader(p, pipeline.Partition{}, place{&topic{name: "t", parts: map[int32]leader{}}, 0}, pipeline.Cursor{}, 0)
+			r := offline(b)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {
 				r.pos, r.from = 0, pipeline.Cursor{}
-				r.mu.queue = append(r.mu.queue, chunk{block: newBlock(p.ledger, 0), data: data})
+				r.mu.queue = append(r.mu.queue, chunk{block: newBlock(r.p.ledger, 0), data: data})
 				for got := 0; got < records; {
 					out, err := r.Next(context.Background())
 					if err != nil {
