@@ -85,7 +85,7 @@ func places(dir string) map[string]place {
 	bucket := os.Getenv("FIREHOSED_S3_BUCKET")
 	s3 := fmt.Sprintf("s3: {endpoint: %q, region: us-east-1, path_style: true}", os.Getenv("FIREHOSED_S3_ENDPOINT"))
 	keys := []string{
-		"AWS_ACCESS_KEY_ID=" + os.Getenv("FIREHOSED_S3_ACCESS_KEY"), "AWS_SECRET_ACCESS_KEY=" + os.Getenv("FIREHOSED_S3_SECRET_KEY"),
+		"AWS_ACCESS_KEY_ID=" + os.Getenv("FIREHOSED_S3_KEY"), "AWS_SECRET_ACCESS_KEY=" + os.Getenv("FIREHOSED_S3_SECRET"),
 	}
 	at := func(catalog string) func(string) string {
 		return func(table string) string { return catalog + "#" + table }

@@ -20,11 +20,11 @@ COORDINATES = ["_fh_partition", "_fh_offset", "_fh_sub"]
 
 
 class S3:
-    """Where s3:// addresses are, from the environment: FIREHOSED_S3_ENDPOINT, _ACCESS_KEY and _SECRET_KEY."""
+    """Where s3:// addresses are, from the environment: FIREHOSED_S3_ENDPOINT, _KEY and _SECRET."""
 
     def __init__(self, env=os.environ):
         self.endpoint = env.get("FIREHOSED_S3_ENDPOINT", "")
-        self.key, self.secret = env.get("FIREHOSED_S3_ACCESS_KEY", ""), env.get("FIREHOSED_S3_SECRET_KEY", "")
+        self.key, self.secret = env.get("FIREHOSED_S3_KEY", ""), env.get("FIREHOSED_S3_SECRET", "")
         self.scheme, _, self.host = self.endpoint.partition("://")
 
 

@@ -71,8 +71,8 @@ up_s3() {
     -H "x-amz-content-sha256: $(sha256sum </dev/null | cut -d' ' -f1)" -X PUT "http://127.0.0.1:$s3_port/$bucket" >&2
   emit FIREHOSED_S3_ENDPOINT "http://127.0.0.1:$s3_port"
   emit FIREHOSED_S3_BUCKET "$bucket"
-  emit FIREHOSED_S3_ACCESS_KEY "$s3_key"
-  emit FIREHOSED_S3_SECRET_KEY "$s3_secret"
+  emit FIREHOSED_S3_KEY "$s3_key"
+  emit FIREHOSED_S3_SECRET "$s3_secret"
 }
 
 rest() { # DIR PORT [start.sh's options]: leaves it alone if it runs
