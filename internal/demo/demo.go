@@ -317,7 +317,7 @@ func (d *demo) watch(ctx context.Context) {
 				d.progress.printf("first rows can be queried, %.1f s after the start\n", time.Since(d.o.Started).Seconds())
 			}
 		}
-		if i%10 == 0 {
+		if i%10 == 0 && d.acked.Load() < int64(d.o.Records) {
 			d.progress.line(d.producer.sent.Load(), d.visible.Load(), int64(d.o.Records)-d.acked.Load())
 		}
 		select {
