@@ -14,6 +14,7 @@ import (
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -29,10 +30,10 @@ type unit struct {
 	share *pipeline.Share
 }
 
-// build makes the unit of a pipeline.
-func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, log *slog.Logger) (*unit, error) {
+// build makes the unit of a pipeline. watched may be nil.
+func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
 	p := f.Pipelines[name]
-	u := &unit{name: name, share: budget.Share(), plan: planOf(name)}
+	u := &unit{name: name, share: budget.Share(), plan: planOf(name, watched)}
 	own := log // the pipeline adds its name itself
 	log = log.With("pipeline", name)
 	sk, err := chosenSink(p.Sink.component)
@@ -46,7 +47,7 @@ func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, l
 	}
 	u.store = control.New(bucket)
 	u.ctl = pipeline.NewControl(u.store, name, worker())
-	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: f.MemoryBudget}
+	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: f.MemoryBudget, watched: watched}
 	so, err := chosenSource(p.Source.component)
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (c *call) one(ctx context.Context) (*unit, *File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log)
+	u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log, nil)
 	return u, f, err
 }
 

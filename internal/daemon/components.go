@@ -7,6 +7,7 @@ import (
 
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -31,10 +32,11 @@ type deps struct {
 	name    string // of the pipeline
 	log     *slog.Logger
 	share   *pipeline.Share
-	budget  int64             // of the process, in bytes
-	ctl     *pipeline.Control // of sinks
-	columns *schema.Schema    // of sinks: what the source knows of each record
-	dead    string            // of sinks: the dead-letter table
+	budget  int64              // of the process, in bytes
+	ctl     *pipeline.Control  // of sinks
+	columns *schema.Schema     // of sinks: what the source knows of each record
+	dead    string             // of sinks: the dead-letter table
+	watched *telemetry.Watched // of sinks: who counts; nil: nobody
 }
 
 // source is a source as the daemon uses it.

@@ -34,7 +34,7 @@ func (c *call) openDemo(ctx context.Context, file string) (demo.Tables, error) {
 		return nil, err
 	}
 	for name := range f.Pipelines {
-		u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log)
+		u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log, nil)
 		if err != nil {
 			return nil, err
 		}

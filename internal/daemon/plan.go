@@ -2,18 +2,20 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 
+	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/pipeline/decode"
 	"github.com/firehosed/firehosed/schema"
 )
 
 // planOf returns how the steps of a revision of the named pipeline are built from
-// its pure part.
-func planOf(name string) pipeline.Plan {
+// its pure part. watched may be nil.
+func planOf(name string, watched *telemetry.Watched) pipeline.Plan {
 	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
 		part, err := parsePure(rev, text)
 		if err != nil {
@@ -33,13 +35,38 @@ func planOf(name string) pipeline.Plan {
 			if err != nil {
 				panic(fmt.Sprintf("BUG: routes were checked: %v", err))
 			}
+			var decoder pipeline.Decoder = decode.NewJSON(decode.Config{Options: opts, Tables: tables})
+			if watched != nil {
+				decoder = rescueCounter{decoder, watched}
+			}
 			return pipeline.Steps{
 				Stages:      []pipeline.Stage{stage},
-				Decoder:     decode.NewJSON(decode.Config{Options: opts, Tables: tables}),
+				Decoder:     decoder,
 				DeadLetters: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
 			}
 		}, nil
 	}
+}
+
+// rescueCounter counts the rows that kept a value that fits no column.
+type rescueCounter struct {
+	pipeline.Decoder
+	watched *telemetry.Watched
+}
+
+// Decode implements pipeline.Decoder.
+func (c rescueCounter) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
+	rows, err := c.Decoder.Decode(ctx, b, part, s)
+	if err != nil || rows.Want != nil { // else they are laid out again, with room
+		return rows, err
+	}
+	for _, i := range rows.Data.Schema().FieldIndices(schema.Rescued) {
+		col := rows.Data.Column(i)
+		if n := col.Len() - col.NullN(); n > 0 {
+			c.watched.Rescued(part.Table, n)
+		}
+	}
+	return rows, nil
 }
 
 // rules returns the routes, with the default one at the end.

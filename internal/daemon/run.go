@@ -137,13 +137,14 @@ func (d *daemon) pipelines() map[string]admin.Pipeline {
 // every pipeline is reported at once.
 func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 	for _, name := range slices.Sorted(maps.Keys(d.file.Pipelines)) {
-		u, err := build(ctx, d.file, name, d.budget, d.log)
+		watched := d.metrics.Pipeline(name)
+		u, err := build(ctx, d.file, name, d.budget, d.log, watched)
 		if err != nil {
 			d.close(ctx)
 			return err
 		}
 		u.cfg.AsNewRevision = asNew
-		r := &running{unit: u, watched: d.metrics.Pipeline(name), log: d.log.With("pipeline", name)}
+		r := &running{unit: u, watched: watched, log: d.log.With("pipeline", name)}
 		r.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
 		r.lag = &lagWatch{u: u, status: r.run.Status}
 		r.watched.Watch(r.run.Status, r.lag.lag)

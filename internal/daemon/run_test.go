@@ -139,7 +139,7 @@ pipelines:
 func TestLife(t *testing.T) {
 	addr, lake := broker(t), t.TempDir()
 	file := write(t, quick(addr, lake, ""))
-	produce(t, addr, `{"a":1}`, `{"a":2,"b":"x"}`, `{broken`, `{"a":5} {"a":6}`)
+	produce(t, addr, `{"a":1}`, `{"a":2,"b":"x"}`, `{broken`, `{"a":5} {"a":"six"}`)
 
 	l := start(t, file)
 	l.committed("shop.orders", 4)
@@ -153,6 +153,9 @@ func TestLife(t *testing.T) {
 		`firehosed_units_in_total{pipeline="shop"} 5`,
 		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 1`,
 		`firehosed_unaccounted_units{pipeline="shop"} 0`,
+		`firehosed_rescued_rows_total{pipeline="shop",table="shop.orders"} `,
+		`firehosed_small_files_total{pipeline="shop",reason="commit",table="shop.orders"} `,
+		`firehosed_commit_attempts_total{outcome="done",pipeline="shop",table="shop.orders"} `,
 		`firehosed_table_halted{class="",pipeline="shop",table="shop.orders"} 0`,
 	} {
 		if !strings.Contains(metrics, want) {

@@ -19,9 +19,8 @@ type Metrics struct {
 	reg *prometheus.Registry
 
 	unitsIn, bytesIn, rows, deadLetters, dropped *prometheus.CounterVec
-	commits, committedRows, conflicts            *prometheus.CounterVec
-	failedCommits, rescued, files, smallFiles    *prometheus.CounterVec
-	fileBytes                                    *prometheus.CounterVec
+	commits, committedRows, attempts, rescued    *prometheus.CounterVec
+	files, fileBytes, smallFiles                 *prometheus.CounterVec
 	commitSeconds                                *prometheus.HistogramVec
 
 	mu struct {
@@ -48,11 +47,11 @@ func New(version string) *Metrics {
 	m.dropped = counter("firehosed_dropped_total", "Units left out, by the name of the rule.", "rule")
 	m.commits = counter("firehosed_commits_total", "Commits that made rows visible.", "table")
 	m.committedRows = counter("firehosed_committed_rows_total", "Rows that became visible.", "table")
-	m.conflicts = counter("firehosed_commit_conflicts_total", "Commits that another writer was faster than, and that were tried again or let go.", "table")
-	m.failedCommits = counter("firehosed_commit_failures_total", "Attempts to commit that ended without a known success.", "table")
-	m.rescued = counter("firehosed_rescued_values_total", "Values that fit no column and were kept in _fh_rescued.", "table")
+	m.attempts = counter("firehosed_commit_attempts_total",
+		"Commits sent to the catalog, by outcome: done, or unknown, as when another writer was faster or the answer was lost.", "table", "outcome")
+	m.rescued = counter("firehosed_rescued_rows_total", "Rows of which a value fit no column and was kept in _fh_rescued, as often as they were laid out.", "table")
 	m.files = counter("firehosed_files_total", "Data files written.", "table")
-	m.fileBytes = counter("firehosed_files_bytes_total", "Bytes of data files written.", "table")
+	m.fileBytes = counter("firehosed_file_bytes_total", "Bytes of data files written.", "table")
 	m.smallFiles = counter("firehosed_small_files_total", "Data files below half the target size, by why they were cut.", "table", "reason")
 	m.commitSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "firehosed_commit_duration_seconds", Help: "How long commits took.",
@@ -166,4 +165,27 @@ func (w *Watched) Observer() *pipeline.Observer {
 			m.commitSeconds.WithLabelValues(name, table).Observe(took.Seconds())
 		},
 	}
+}
+
+// Sent counts an attempt of a sink to commit. err nil: it is in.
+func (w *Watched) Sent(table string, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "unknown"
+	}
+	w.m.attempts.WithLabelValues(w.name, table, outcome).Inc()
+}
+
+// File counts a data file, and why it was ended.
+func (w *Watched) File(table string, bytes int64, small bool, reason string) {
+	w.m.files.WithLabelValues(w.name, table).Inc()
+	w.m.fileBytes.WithLabelValues(w.name, table).Add(float64(bytes))
+	if small {
+		w.m.smallFiles.WithLabelValues(w.name, table, reason).Inc()
+	}
+}
+
+// Rescued counts rows that kept a value that fits no column.
+func (w *Watched) Rescued(table string, rows int) {
+	w.m.rescued.WithLabelValues(w.name, table).Add(float64(rows))
 }

@@ -33,6 +33,11 @@ func TestConservation(t *testing.T) {
 		t.Error("a unit is missing, and no alarm")
 	}
 	o.Dropped("tombstone", 1)
+	w.Sent("orders", errors.New("409"))
+	w.Sent("orders", nil)
+	w.File("orders", 100, true, "commit")
+	w.File("orders", 900, false, "size")
+	w.Rescued("orders", 2)
 	o.Committed("orders", 6, 250*time.Millisecond)
 	got := scrape(t, m)
 	for _, want := range []string{
@@ -44,6 +49,12 @@ func TestConservation(t *testing.T) {
 		`firehosed_dropped_total{pipeline="shop",rule="tombstone"} 1`,
 		`firehosed_committed_rows_total{pipeline="shop",table="orders"} 6`,
 		`firehosed_commit_duration_seconds_bucket{pipeline="shop",table="orders",le="0.25"} 1`,
+		`firehosed_commit_attempts_total{outcome="unknown",pipeline="shop",table="orders"} 1`,
+		`firehosed_commit_attempts_total{outcome="done",pipeline="shop",table="orders"} 1`,
+		`firehosed_files_total{pipeline="shop",table="orders"} 2`,
+		`firehosed_file_bytes_total{pipeline="shop",table="orders"} 1000`,
+		`firehosed_small_files_total{pipeline="shop",reason="commit",table="orders"} 1`,
+		`firehosed_rescued_rows_total{pipeline="shop",table="orders"} 2`,
 		`firehosed_build_info{go=`,
 	} {
 		if !strings.Contains(got, want) {
