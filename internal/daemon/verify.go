@@ -27,7 +27,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 		Pipeline: u.name, Source: u.src, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
 	}, opts)
 	if err != nil {
-		return err
+		return &exitError{code: inspect.ExitIncomplete, err: err} // 1 would say that rows are lost
 	}
 	if err := c.result(report, func(w io.Writer) { _, _ = report.WriteTo(w) }); err != nil {
 		return err
