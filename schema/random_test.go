@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -234,4 +235,64 @@ func ascending(offsets []int32) error {
 		}
 	}
 	return nil
+}
+
+// TestRandomScalars looks members up by pointers, as encoding/json has them.
+func TestRandomScalars(t *testing.T) {
+	m := &maker{rand.New(rand.NewPCG(3, 4)), true}
+	s := NewSplitter(Options{})
+	tokens := []string{"a", "b", "c", "d", "e", "a.b", "x/y", "", "q\"q", "0", "1", "2"}
+	found := 0
+	for range 10_000 {
+		rec := []byte(m.object(4, m.IntN(7)))
+		s.Open(rec)
+		u, ok := s.Next()
+		if !ok || u.Reject != nil {
+			continue // a key twice
+		}
+		at, err := parseAny(string(rec))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var path []string
+		for range 1 + m.IntN(3) {
+			tok := tokens[m.IntN(len(tokens))]
+			path = append(path, tok)
+			switch c := at.(type) {
+			case map[string]any:
+				at = c[tok]
+			case []any:
+				i, err := strconv.Atoi(tok)
+				if at = nil; err == nil && i < len(c) {
+					at = c[i]
+				}
+			default:
+				at = nil
+			}
+		}
+		want, scalar := "", true
+		switch v := at.(type) {
+		case string:
+			want = v
+		case json.Number:
+			want = string(v)
+		case bool:
+			want = strconv.FormatBool(v)
+		default:
+			scalar = false
+		}
+		got, ok := s.Scalar(path)
+		if strings.Contains(string(got), "\xed") || strings.Contains(want, "\ufffd") {
+			continue // half surrogates
+		}
+		if ok != scalar || string(got) != want {
+			t.Fatalf("%q in %s is %q, %v; want %q, %v", path, rec, got, ok, want, scalar)
+		}
+		if ok {
+			found++
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d members were found", found)
+	}
 }

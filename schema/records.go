@@ -181,8 +181,13 @@ func (c *cutter) badLine(start int) *Reject {
 	return c.reject(f, end)
 }
 
+// maxMessageBytes bounds the message of a reject.
+const maxMessageBytes = 1024
+
 func (c *cutter) reject(f fault, end int) *Reject {
-	r := &Reject{Sub: int32(c.sub), Code: f.code, Message: f.message, Path: strings.ToValidUTF8(f.path, "\uFFFD"), Payload: c.rec[c.at:end:end]}
+	r := &Reject{Sub: int32(c.sub), Code: f.code, Payload: c.rec[c.at:end:end]}
+	r.Message = cutText(f.message, maxMessageBytes)
+	r.Path = strings.ToValidUTF8(f.path, "\uFFFD")
 	c.accept(end)
 	return r
 }
