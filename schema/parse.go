@@ -21,6 +21,9 @@ type reader struct {
 	members []member
 	room    bool // whether more columns may be wanted
 	coarse  bool // nested values are rescued whole
+	start   int  // of the current row in rescued
+	limit   int  // how long that may get
+	over    bool // it did
 	news    bool // a column may be wanted, or a wider one
 	kept    int  // pieces of evidence
 	clock   clock
@@ -46,10 +49,11 @@ func (r *reader) row(row, i int) int {
 		return invalid
 	}
 	from := len(r.rescued.data)
+	r.start, r.limit, r.over = from, rescueLimit(r.cut.scan.end-i), false
 	r.members = r.members[:0]
 	r.cut.scan.reset()
 	end := r.object(&r.root, row, i+1)
-	if end >= 0 && len(r.rescued.data)-from > rescueLimit(end-i) && !r.coarse {
+	if end >= 0 && (r.over || len(r.rescued.data)-from > rescueLimit(end-i)) && !r.coarse {
 		r.drop(row)
 		r.coarse = true
 		end = r.row(row, i)
@@ -226,6 +230,9 @@ func (r *reader) skip(depth, i int) int {
 // rescue keeps the text from i to end under the pointer to a member of nd.
 func (r *reader) rescue(nd *node, key string, i, end int) {
 	c := &r.rescued
+	if r.over = r.over || len(c.data)-r.start > r.limit; r.over && !r.coarse {
+		return // the row will be read again
+	}
 	open := byte(',')
 	if len(c.data) == 0 || c.ends != nil && len(c.data) == int(c.ends[c.n]) {
 		open = '{'
