@@ -97,7 +97,20 @@ func inspectIceberg(ctx context.Context, sk *iceberg.Sink, table string) (tableS
 		return tableState{}, fmt.Errorf("inspect: %w", err)
 	}
 	return tableState{
-		Name: table, State: string(in.State), Reason: in.Reason, Metadata: in.Metadata, Records: in.Records,
-		Stamp: in.Stamp, Commits: in.Seq, marks: in.Marks,
+		Name: table, State: string(in.State), Reason: in.Reason, Remedy: remedy(in), Metadata: in.Metadata, Records: in.Records,
+		Stamp: in.Stamp, Commits: in.Seq,
 	}, nil
+}
+
+// remedy names the commands that decide what becomes of a table that is not in order.
+func remedy(in iceberg.Inspection) string {
+	switch in.State {
+	case iceberg.Rewound:
+		return fmt.Sprintf("firehosed table resume %s --replay (its rows come again) or --skip (they stay away)", in.Table)
+	case iceberg.Lost, iceberg.Corrupt:
+		return fmt.Sprintf("firehosed table resume %s --replay; if the control prefix was lost, restore it or run firehosed control rebuild", in.Table)
+	case iceberg.Replaced:
+		return fmt.Sprintf("firehosed table rebind %s (write to the new one) or firehosed table forfeit %s", in.Table, in.Table)
+	}
+	return ""
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,44 @@ func TestExamples(t *testing.T) {
 		if name := filepath.Base(filepath.Dir(file)); !strings.Contains(string(index), "["+name+"]("+name+"/firehosed.yaml)") {
 			t.Errorf("examples/README.md does not list %s", name)
 		}
+	}
+}
+
+// TestDocumentedFiles: every configuration in the documents is one that run takes.
+func TestDocumentedFiles(t *testing.T) {
+	var pages []string
+	err := filepath.WalkDir("../../docs", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".md" {
+			pages = append(pages, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range strings.Split(string(text), "```yaml\n")[1:] {
+			block, _, _ = strings.Cut(block, "```")
+			if !strings.Contains(block, "pipelines:") {
+				continue
+			}
+			found++
+			f, _, err := load(write(t, block), lookupIn(map[string]string{"CATALOG_CREDENTIAL": "id:secret"}))
+			if err == nil {
+				err = f.plans()
+			}
+			if err != nil {
+				t.Errorf("%s: %v\n%s", page, err, block)
+			}
+		}
+	}
+	if found < 2 {
+		t.Errorf("%d configurations found in the documents", found)
 	}
 }
 

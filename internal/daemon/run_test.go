@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/firehosed/firehosed/internal/admin"
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -262,6 +265,7 @@ func TestOperators(t *testing.T) {
 	f(0, "is in order again", "table", "resume", "shop.orders", "--skip")
 	f(2, "wants --tables", "control", "rebuild")
 	f(1, "it is not lost", "control", "rebuild", "--tables", "shop.orders,shop_dlq")
+	f(0, "orders/1  lag 0", "status")
 	f(2, `has no pipeline "shpo"; did you mean "shop"?`, "status", "-p", "shpo")
 }
 
@@ -342,5 +346,57 @@ func TestKafkaPositions(t *testing.T) {
 	f("0000000000000000043", "0000000000000000042", 0)
 	if _, ok := kafkaDistance("~", ""); ok {
 		t.Error("an end has no distance")
+	}
+}
+
+// TestOvertaken: retention takes records before they were read. Nothing is skipped
+// until an operator says so, and status and verify tell it.
+func TestOvertaken(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	file := write(t, quick(addr, lake, ""))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic("orders"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	send := func(values ...string) {
+		t.Helper()
+		for _, v := range values {
+			if err := cl.ProduceSync(t.Context(), &kgo.Record{Partition: 1, Value: []byte(v)}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	send(`{"a":1}`, `{"a":2}`)
+	l := start(t, file)
+	l.committed("shop.orders", 2)
+	l.end()
+
+	send(`{"a":3}`, `{"a":4}`, `{"a":5}`)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.TimeoutMillis = 10_000
+	req.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "orders", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Partition: 1, Offset: 4}}}}
+	if _, err := req.RequestWith(t.Context(), cl); err != nil {
+		t.Fatal(err)
+	}
+	code, out, errs := firehosed(t, nil, "status", "-c", file)
+	if code != ExitHalted || !strings.Contains(out, "SOURCE_OVERTAKEN") || !strings.Contains(out, "firehosed offsets accept-gap") {
+		t.Fatalf("status: %d %s%s", code, out, errs)
+	}
+	l = start(t, file)
+	l.wait("degraded", func() bool { _, body := l.get("/readyz"); return strings.Contains(body, "SOURCE_OVERTAKEN") })
+	l.end()
+
+	if code, _, errs := firehosed(t, nil, "offsets", "accept-gap", "orders/1", "2", "4", "-c", file); code != ExitOK {
+		t.Fatalf("accept-gap: %d %s", code, errs)
+	}
+	l = start(t, file)
+	l.committed("shop.orders", 1)
+	l.end()
+	if code, out, errs := firehosed(t, nil, "status", "-c", file); code != ExitOK {
+		t.Errorf("status: %d %s%s", code, out, errs)
+	}
+	if code, out, _ := firehosed(t, nil, "verify", "-c", file); code == ExitFailed || !strings.Contains(out, "decided: gap") {
+		t.Errorf("verify: %d %s", code, out)
 	}
 }

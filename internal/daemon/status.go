@@ -20,12 +20,11 @@ type tableState struct {
 	Name     string         `json:"name"`
 	State    string         `json:"state"`            // OK, or the class of the halt
 	Reason   string         `json:"reason,omitempty"` // of anything else than OK
+	Remedy   string         `json:"remedy,omitempty"` // the command that decides
 	Metadata string         `json:"metadata_location,omitempty"`
 	Records  int64          `json:"records"` // -1: not known
 	Stamp    pipeline.Stamp `json:"stamp"`
 	Commits  int64          `json:"commits"` // of this pipeline
-
-	marks pipeline.Vector
 }
 
 // partitionState is how far one partition is.
@@ -36,6 +35,7 @@ type partitionState struct {
 	Low       pipeline.Position `json:"low"` // committed to every table, as the source keeps it; "": not known
 	End       pipeline.Position `json:"end"`
 	Lag       *int64            `json:"lag_records"` // null: not known
+	Halt      *pipeline.Halt    `json:"halt,omitempty"`
 	Err       string            `json:"error,omitempty"`
 }
 
@@ -80,7 +80,8 @@ func statusCommand(ctx context.Context, c *call) error {
 		u.close(ctx)
 		all = append(all, st)
 		failed = failed || len(st.Problems) > 0
-		halted = halted || slices.ContainsFunc(st.Tables, func(t tableState) bool { return t.State != "OK" })
+		halted = halted || slices.ContainsFunc(st.Tables, func(t tableState) bool { return t.State != "OK" }) ||
+			slices.ContainsFunc(st.Partitions, func(p partitionState) bool { return p.Halt != nil })
 	}
 	if err := c.result(map[string]any{"pipelines": all}, func(w io.Writer) {
 		for i := range all {
@@ -155,8 +156,20 @@ func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp p
 	if hint.Stamp.SameRun(stamp) {
 		ps.Low = hint.At.At
 	}
-	if n, ok := u.src.distance(ps.Low, ps.End); ok && ps.Low != "" {
+	if ps.Low == "" {
+		return ps
+	}
+	if n, ok := u.src.distance(ps.Low, ps.End); ok {
 		ps.Lag = &n
+	}
+	if u.ctl.Known().Gap(u.ctl.Known().Identity(p), ps.Low) != ps.Low {
+		return ps // an operator has accepted that it is overtaken
+	}
+	r, err := u.src.Open(ctx, p, pipeline.Start{At: hint.At}) // as a worker would
+	if err == nil {
+		_ = r.Close()
+	} else if !errors.As(err, &ps.Halt) {
+		ps.Err = err.Error()
 	}
 	return ps
 }
@@ -166,7 +179,7 @@ func (s *pipelineState) text(w io.Writer) {
 		s.Pipeline, s.Stamp.Rev, s.Stamp.Epoch, s.Stamp.Replay, s.Decisions, s.Control)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, t := range s.Tables {
-		fmt.Fprintf(tw, "  table %s\t%s\t%s rows\t%d commits\t%s\n", t.Name, t.State, rowsText(t.Records), t.Commits, t.Reason)
+		fmt.Fprintf(tw, "  table %s\t%s\t%s rows\t%d commits\n", t.Name, t.State, rowsText(t.Records), t.Commits)
 	}
 	for _, p := range s.Partitions {
 		lag := "not known"
@@ -176,6 +189,16 @@ func (s *pipelineState) text(w io.Writer) {
 		fmt.Fprintf(tw, "  %s/%s\tlag %s\t%s\n", p.Topic, p.ID, lag, p.Err)
 	}
 	_ = tw.Flush()
+	for _, t := range s.Tables {
+		if t.State != "OK" {
+			fmt.Fprintf(w, "  HALTED: table %s is %s: %s\n    %s\n", t.Name, t.State, t.Reason, t.Remedy)
+		}
+	}
+	for _, p := range s.Partitions {
+		if p.Halt != nil {
+			fmt.Fprintf(w, "  HALTED: partition %s/%s: %s: %s\n    %s\n", p.Topic, p.ID, p.Halt.Class, p.Halt.Detail, p.Halt.Remedy)
+		}
+	}
 	for _, p := range s.Problems {
 		fmt.Fprintf(w, "  not readable: %s\n", p)
 	}
