@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	icego "github.com/apache/iceberg-go"
 	icecat "github.com/apache/iceberg-go/catalog"
@@ -68,7 +69,7 @@ func (t *table) create(ctx context.Context) error {
 	opts := []icecat.CreateTableOpt{
 		icecat.WithPartitionSpec(spec),
 		icecat.WithProperties(icego.Properties{
-			icetable.PropertyFormatVersion: fmt.Sprint(t.formatVersion()),
+			icetable.PropertyFormatVersion: strconv.Itoa(t.formatVersion()),
 			createdKey:                     t.sink.pipeline,
 		}),
 	}

@@ -193,7 +193,7 @@ func (p *pacer) wait(ctx context.Context, table string) error {
 	}
 	p.mu.next[table], p.mu.last = at.Add(p.table), at.Add(p.all)
 	p.mu.Unlock()
-	if at == now {
+	if at.Equal(now) {
 		return nil
 	}
 	timer := time.NewTimer(at.Sub(now))

@@ -171,11 +171,10 @@ func (t *table) spare(ctx context.Context, b *base, old candidates) error {
 			if err := old.spare(m.FilePath()); err != nil {
 				return err
 			}
-			entries, err := m.FetchEntries(fs, true)
-			if err != nil {
-				return fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
-			}
-			for _, e := range entries {
+			for e, err := range m.Entries(fs, true) {
+				if err != nil {
+					return fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
+				}
 				if err := old.spare(e.DataFile().FilePath()); err != nil {
 					return err
 				}

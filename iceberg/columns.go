@@ -180,8 +180,9 @@ func extendType(have icego.Type, want *schema.Type, last *int) (icego.Type, erro
 			KeyID: fs[0].ID, KeyType: fs[0].Type,
 			ValueID: fs[1].ID, ValueType: fs[1].Type, ValueRequired: fs[1].Required,
 		}, nil
+	default:
+		return primitive(want)
 	}
-	return primitive(want)
 }
 
 func primitive(t *schema.Type) (icego.Type, error) {
@@ -218,8 +219,9 @@ func primitive(t *schema.Type) (icego.Type, error) {
 		return icego.FixedTypeOf(t.Length), nil
 	case schema.Binary:
 		return icego.PrimitiveTypes.Binary, nil
+	default:
+		return nil, fmt.Errorf("%w: %v", errType, t)
 	}
-	return nil, fmt.Errorf("%w: %v", errType, t)
 }
 
 // fits reports why files written for one schema cannot be published under another:

@@ -155,7 +155,7 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 		return err
 	}
 	failpoint.Hit("commit.beforeSend")
-	log := t.sink.log.With("table", t.name, "commit", ch.id.String(), "snapshot", ch.sid, "attempt", attempt)
+	log := t.sink.log.With(slog.String("table", t.name), slog.String("commit", ch.id.String()), slog.Int64("snapshot", ch.sid), slog.Int("attempt", attempt))
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.send", slog.String("kind", ch.kind))
 	failpoint.Hit("commit.sent")
 	md, _, err := cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
@@ -200,6 +200,7 @@ func (t *table) commitData(ctx context.Context, ch *change, st pipeline.Stamp, s
 			return nil, t.halt(Rewound, "a mark went back below the position that a batch begins at")
 		case stale:
 			return nil, fmt.Errorf("commit to table %s: %w: its marks moved", t.name, pipeline.ErrStale)
+		case apply:
 		}
 		if age := time.Since(s.born); len(s.files) > 0 && age > t.sink.cfg.MaxFileAge {
 			return nil, fmt.Errorf("commit to table %s: %w: a file is %v old", t.name, errRebuild, age.Round(time.Second))

@@ -36,6 +36,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{T: t, dir: t.TempDir(), store: control.Memory(), st: pipeline.Stamp{Pipeline: "p", Rev: 1}}
 	r.srv = icebergtest.NewREST(r.dir)
 	t.Cleanup(r.srv.Close)
@@ -116,9 +117,8 @@ func (r *rig) want(pos int, rows int64) {
 	r.must(err)
 	var n int64
 	for _, m := range ms {
-		es, err := m.FetchEntries(fs, true)
-		r.must(err)
-		for _, e := range es {
+		for e, err := range m.Entries(fs, true) {
+			r.must(err)
 			n += e.DataFile().Count()
 		}
 	}

@@ -70,10 +70,8 @@ func TestParseTransform(t *testing.T) {
 	f := func(text, want string) {
 		t.Helper()
 		p, err := parseTransform(text)
-		got := p.name
-		if err != nil {
-			got = "error"
-		} else {
+		got := "error"
+		if err == nil {
 			got = p.column + " " + p.name + " " + p.transform.String()
 		}
 		if got != want {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,12 +175,9 @@ func (d *delivery) started(l *layout) {
 	if d.mu.born.IsZero() {
 		d.mu.born = time.Now()
 	}
-	for _, have := range d.mu.dirs {
-		if have == l {
-			return
-		}
+	if !slices.Contains(d.mu.dirs, l) {
+		d.mu.dirs = append(d.mu.dirs, l)
 	}
-	d.mu.dirs = append(d.mu.dirs, l)
 }
 
 // lane is the files of one source partition. Batches of a partition come one after

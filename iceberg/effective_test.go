@@ -26,6 +26,7 @@ type history struct {
 }
 
 func newHistory(t *testing.T) *history {
+	t.Helper()
 	sc := icego.NewSchema(0, icego.NestedField{ID: 1, Name: "v", Type: icego.PrimitiveTypes.Int64})
 	md, err := icetable.NewMetadata(sc, icego.UnpartitionedSpec, icetable.UnsortedSortOrder, "file:///t", icego.Properties{"format-version": "2"})
 	if err != nil {
@@ -168,7 +169,7 @@ func TestEffective(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("line %d", i+1), func(t *testing.T) {
 			h := newHistory(t)
-			for _, op := range strings.Fields(ops) {
+			for op := range strings.FieldsSeq(ops) {
 				h.do(op)
 			}
 			want, blind := strings.CutSuffix(strings.TrimSpace(want), ":blind")

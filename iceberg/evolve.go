@@ -61,7 +61,7 @@ func (t *table) evolution(ctx context.Context, want *schema.Schema, rebinding bo
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if b.reg.state.halts() && !(rebinding && b.reg.state == Replaced) {
+	if b.reg.state.halts() && (!rebinding || b.reg.state != Replaced) {
 		return nil, nil, nil, t.halt(b.reg.state, "%s", b.reg.reason)
 	}
 	cur := b.md.CurrentSchema()
@@ -82,14 +82,13 @@ func (t *table) evolution(ctx context.Context, want *schema.Schema, rebinding bo
 		return have, nil, nil, nil
 	}
 	next = icego.NewSchemaWithIdentifiers(nextSchemaID(b.md), next.IdentifierFieldIDs, next.Fields()...)
-	return have, []icetable.Requirement{
-			icetable.AssertTableUUID(b.md.TableUUID()),
-			icetable.AssertCurrentSchemaID(cur.ID),
-			icetable.AssertLastAssignedFieldID(b.md.LastColumnID()),
-		}, []icetable.Update{
-			icetable.NewAddSchemaUpdate(next),
-			icetable.NewSetCurrentSchemaUpdate(-1), // the one just added
-		}, nil
+	reqs := []icetable.Requirement{
+		icetable.AssertTableUUID(b.md.TableUUID()),
+		icetable.AssertCurrentSchemaID(cur.ID),
+		icetable.AssertLastAssignedFieldID(b.md.LastColumnID()),
+	}
+	const justAdded = -1
+	return have, reqs, []icetable.Update{icetable.NewAddSchemaUpdate(next), icetable.NewSetCurrentSchemaUpdate(justAdded)}, nil
 }
 
 func nextSchemaID(md icetable.Metadata) int {

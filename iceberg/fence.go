@@ -57,6 +57,7 @@ func (t *table) fence(ctx context.Context, b *base, st pipeline.Stamp) (*edit, p
 		return e, vec, nil
 	case Replaced: // not the table that we fed: there is nothing of ours to fence
 		return nil, nil, nil
+	case Rewound, Lost, Corrupt:
 	}
 	if r.hdr != nil && r.hdr.stamp(t.sink.pipeline).Newer(st) {
 		return nil, nil, fmt.Errorf("fence table %s under %v: %w", t.name, st, pipeline.ErrStale)

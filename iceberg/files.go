@@ -181,7 +181,7 @@ func (fileInfo) Sys() any           { return nil }
 // registry of the process. The entries that adopt makes hand every call on to the
 // storage in its context, so that sinks do not share clients; calls that carry none
 // (somebody else uses iceberg-go in this process) get what was there before.
-var adopted sync.Once
+var adopted sync.Once //nolint:gochecknoglobals // guards what is global in iceberg-go
 
 type storageKey struct{}
 

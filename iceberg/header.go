@@ -94,10 +94,9 @@ func (h *header) encode(v pipeline.Vector, name string, chunk int, old icego.Pro
 
 func crcTail(sum string) string { return `"crc":"` + sum + `"}` }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // checksum is over the header's text with an empty crc, a newline and the chunks.
 func checksum(open, body string) string {
+	castagnoli := crc32.MakeTable(crc32.Castagnoli) // made once, by the library
 	sum := crc32.Update(0, castagnoli, []byte(open))
 	sum = crc32.Update(sum, castagnoli, []byte{'\n'})
 	return fmt.Sprintf("%08x", crc32.Update(sum, castagnoli, []byte(body)))

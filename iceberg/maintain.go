@@ -132,7 +132,7 @@ func (t *table) release(ctx context.Context, md icetable.Metadata, l lease) erro
 		return fmt.Errorf("read %s: %w", key, err)
 	}
 	var now lease
-	if json.Unmarshal(old, &now) != nil || now.Who != l.Who {
+	if damaged := json.Unmarshal(old, &now) != nil; damaged || now.Who != l.Who {
 		return nil
 	}
 	val, err := json.Marshal(l)

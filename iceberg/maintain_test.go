@@ -50,12 +50,15 @@ func entries(t *testing.T, s *Sink, name string) map[string][2]int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, _, err := s.dataFiles(t.Context(), b.reg.head)
+	manifests, _, err := s.dataManifests(t.Context(), b.reg.head)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := map[string][2]int64{}
-	for _, e := range files {
+	for e, err := range liveFiles(s.files(t.Context()), manifests) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		row := int64(-1)
 		if id := e.DataFile().FirstRowID(); id != nil {
 			row = *id

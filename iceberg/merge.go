@@ -97,11 +97,10 @@ func (t *table) writeMerged(fs iceio.WriteFileIO, md icetable.Metadata, ch *chan
 	var entries []icego.ManifestEntry
 	var bytes int64
 	for i, m := range ms {
-		es, err := m.FetchEntries(fs, true)
-		if err != nil {
-			return nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
-		}
-		for _, e := range es {
+		for e, err := range m.Entries(fs, true) {
+			if err != nil {
+				return nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
+			}
 			sid, seq := e.SnapshotID(), e.SequenceNum()
 			entries = append(entries, icego.NewManifestEntry(icego.EntryStatusEXISTING, &sid, &seq, e.FileSequenceNum(), e.DataFile()))
 		}

@@ -95,7 +95,7 @@ func (s *Sink) Forfeit(ctx context.Context, name string) error {
 		if log.Bound(name) == nil && !slices.ContainsFunc(log.Entries, func(e pipeline.Entry) bool {
 			return e.Kind == pipeline.KindAdmit && e.Table == name
 		}) {
-			return nil, fmt.Errorf("the control log knows no table of that name")
+			return nil, errors.New("the control log knows no table of that name")
 		}
 		return &pipeline.Entry{Kind: pipeline.KindForfeit, Table: name}, nil
 	})

@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,7 +37,7 @@ func parseTransform(text string) (partitionField, error) {
 	word, args, call := strings.Cut(text, "(")
 	if !call {
 		if text == "" {
-			return partitionField{}, fmt.Errorf("is empty: want a column or a transform of one")
+			return partitionField{}, errors.New("is empty: want a column or a transform of one")
 		}
 		return partitionField{text, text, icego.IdentityTransform{}}, nil
 	}
@@ -115,7 +116,7 @@ func parseSort(text string) (column string, desc bool, err error) {
 		return "", false, fmt.Errorf("%q: want a column, perhaps followed by asc or desc", text)
 	}
 	if column == "" {
-		return "", false, fmt.Errorf("is empty: want a column")
+		return "", false, errors.New("is empty: want a column")
 	}
 	return column, desc, nil
 }

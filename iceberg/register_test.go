@@ -2,7 +2,7 @@ package iceberg
 
 import (
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -367,7 +367,7 @@ func TestBigVectorGoesToTheControlPrefix(t *testing.T) {
 	ch := newChange(kindData, newID())
 	for i := range 400 {
 		p := p0
-		p.ID = fmt.Sprint(i)
+		p.ID = strconv.Itoa(i)
 		ch.claims = append(ch.claims, claim(p, -1, 1000+i*i*7919%100_003))
 	}
 	r.must(w.commitData(t.Context(), ch, r.st, staged{}))

@@ -3,6 +3,7 @@ package iceberg
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -18,9 +19,9 @@ import (
 type ResumeMode string
 
 const (
-	// Replay: the rows that the rollback took shall come again. Reading goes back.
+	// Replay is for rows that the rollback took and that shall come again. Reading goes back.
 	Replay ResumeMode = "replay"
-	// Skip: they shall stay away.
+	// Skip is for such rows that shall stay away.
 	Skip ResumeMode = "skip"
 )
 
@@ -236,7 +237,7 @@ func (t *table) marksOfRows(ctx context.Context, b *base) (pipeline.Vector, erro
 	for p, n := range highest {
 		vec[p] = pipeline.Mark{At: pipeline.Cursor{At: pipeline.Position(fmt.Sprintf("%019d", n))}}
 	}
-	t.sink.log.WarnContext(ctx, "marks are those of the rows: rows deleted above them come again", "table", t.name, "partitions", len(vec))
+	t.sink.log.WarnContext(ctx, "marks are those of the rows: rows deleted above them come again", slog.String("table", t.name), slog.Int("partitions", len(vec)))
 	return vec, nil
 }
 

@@ -72,11 +72,14 @@ func (s *Sink) scan(ctx context.Context, name string, snapshot int64, columns []
 		return nil
 	}
 	ids, names := scanned(b.md, columns)
-	files, deletes, err := s.dataFiles(ctx, snap)
+	manifests, deletes, err := s.dataManifests(ctx, snap)
 	if err != nil {
 		return err
 	}
-	for _, e := range files {
+	for e, err := range liveFiles(s.files(ctx), manifests) {
+		if err != nil {
+			return err
+		}
 		r := &Rows{File: e.DataFile().FilePath(), Sequence: e.SequenceNum(), Deletes: deletes}
 		err := s.readFile(ctx, r.File, e.DataFile().FileSizeBytes(), ids, func(b *parquetfile.Block) error {
 			r.N, r.Columns = b.Rows, map[string]Values{}
@@ -120,25 +123,38 @@ func scanned(md icetable.Metadata, columns []string) (ids []int, names []string)
 	return ids, names
 }
 
-// dataFiles lists the live data files of a snapshot, and whether it has delete files.
-func (s *Sink) dataFiles(ctx context.Context, snap *icetable.Snapshot) (files []icego.ManifestEntry, deletes bool, err error) {
-	fs := s.files(ctx)
-	manifests, err := snap.Manifests(fs)
+// dataManifests lists the manifests of a snapshot's data files, and whether it has
+// delete files.
+func (s *Sink) dataManifests(ctx context.Context, snap *icetable.Snapshot) (data []icego.ManifestFile, deletes bool, err error) {
+	all, err := snap.Manifests(s.files(ctx))
 	if err != nil {
 		return nil, false, fmt.Errorf("read manifest list %s: %w", snap.ManifestList, err)
 	}
-	for _, m := range manifests {
+	for _, m := range all {
 		if m.ManifestContent() == icego.ManifestContentDeletes {
 			deletes = true
-			continue
+		} else {
+			data = append(data, m)
 		}
-		entries, err := m.FetchEntries(fs, true)
-		if err != nil {
-			return nil, false, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
-		}
-		files = append(files, entries...)
 	}
-	return files, deletes, nil
+	return data, deletes, nil
+}
+
+// liveFiles yields the files that manifests list as live.
+func liveFiles(fs files, manifests []icego.ManifestFile) iter.Seq2[icego.ManifestEntry, error] {
+	return func(yield func(icego.ManifestEntry, error) bool) {
+		for _, m := range manifests {
+			for e, err := range m.Entries(fs, true) {
+				if err != nil {
+					yield(nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err))
+					return
+				}
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func (s *Sink) readFile(ctx context.Context, location string, size int64, ids []int, each func(*parquetfile.Block) error) error {

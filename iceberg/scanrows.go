@@ -49,7 +49,7 @@ func (s *Sink) rows(ctx context.Context, name string, snapshot int64) (iter.Seq2
 		}
 		snapshot = b.reg.head.SnapshotID
 	}
-	scan := b.tbl.Scan(icetable.WithSnapshotID(snapshot), icetable.WitMaxConcurrency(1))
+	scan := b.tbl.Scan(icetable.WithSnapshotID(snapshot), icetable.WithMaxConcurrency(1))
 	_, batches, err := scan.ToArrowRecords(s.withFiles(ctx))
 	return batches, err
 }
