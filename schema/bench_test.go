@@ -11,7 +11,8 @@ import (
 )
 
 // events returns real records, nested, of some ten types, until there are n.
-func events(b testing.TB, n int) [][]byte {
+func events(b *testing.B, n int) [][]byte {
+	b.Helper()
 	text, err := os.ReadFile("testdata/github-events.ndjson")
 	if err != nil {
 		b.Fatal(err)
@@ -110,6 +111,7 @@ func BenchmarkDecode(b *testing.B) {
 // perCPU reports megabytes per second of processor time, which other load on the
 // machine changes less than it does the clock's.
 func perCPU(b *testing.B, size int) func() {
+	b.Helper()
 	used := func() time.Duration {
 		var u syscall.Rusage
 		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {

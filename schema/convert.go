@@ -93,7 +93,14 @@ func (r *reader) declared(f *node, row, i int) int {
 	case Time:
 		sec, nsec, e, ok := timeOfDay(buf, i+1)
 		return f.setWord(row, uint64(sec*1e6+nsec/1e3), e, ok && nsec%1e3 == 0 && buf[e] == '"')
+	default:
+		return r.blob(f, row, i)
 	}
+}
+
+// blob reads a string into a column of bytes.
+func (r *reader) blob(f *node, row, i int) int {
+	buf := r.cut.scan.buf
 	e, escaped := scanString(buf, i+1)
 	if e < 0 {
 		return invalid
@@ -110,7 +117,7 @@ func (r *reader) declared(f *node, row, i int) int {
 		ok = parseUUID(f.data[16*row:16*row+16], text)
 	case Fixed:
 		ok = decodeFixed(f.data[f.width*row:f.width*(row+1)], text)
-	case Binary:
+	default: // Binary
 		was := len(f.data)
 		var err error
 		if f.data, err = base64.StdEncoding.Strict().AppendDecode(f.data, text); err != nil || bytes.ContainsAny(text, "\r\n") {

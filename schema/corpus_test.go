@@ -113,7 +113,7 @@ func parseCase(t *testing.T, part string) *corpusCase {
 			c.table = numbered(columns(arg))
 		case "require":
 			fields := c.table.Fields
-			for _, name := range strings.Split(arg, ".") {
+			for name := range strings.SplitSeq(arg, ".") {
 				i := slices.IndexFunc(fields, func(f Field) bool { return f.Name == name })
 				if !strings.Contains(arg, ".") || strings.HasSuffix(arg, "."+name) {
 					fields[i].Required = true

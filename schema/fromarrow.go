@@ -65,6 +65,7 @@ func nested(k Kind, fields ...arrow.Field) (*Type, bool) {
 			name = "element"
 		case Map:
 			name = [...]string{"key", "value"}[i]
+		default:
 		}
 		t.Fields = append(t.Fields, Field{Name: name, Type: ft, Required: !f.Nullable})
 	}

@@ -12,7 +12,8 @@ import (
 
 // shapes are table schemas that records meet: what they become may differ, but
 // never whether they become something.
-func shapes(t testing.TB) []*Schema {
+func shapes(tb testing.TB) []*Schema {
+	tb.Helper()
 	var out []*Schema
 	for _, text := range []string{
 		`struct<a: long, b: string, c: struct<d: list<long>, e: timestamptz>, l: list<struct<x: long, y: string>>>`,
@@ -22,7 +23,7 @@ func shapes(t testing.TB) []*Schema {
 	} {
 		typ, err := ParseType(text)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		out = append(out, numbered(&Schema{Fields: typ.Fields}))
 	}
@@ -54,35 +55,36 @@ func FuzzDecode(f *testing.F) {
 
 // judgeAll decodes the units for many tables and holds the results against the
 // oracles.
-func judgeAll(t testing.TB, units [][]byte, tables []*Schema) {
-	r := newRig(t, Options{})
-	defer r.mem.AssertSize(&tb{t}, 0)
+func judgeAll(tb testing.TB, units [][]byte, tables []*Schema) {
+	tb.Helper()
+	r := newRig(tb, Options{})
+	defer r.mem.AssertSize(&judge{tb}, 0)
 	o, s := r.evolved(units, nil)
 	first := verdicts(o)
-	checkUnits(t, o, units)
-	checkRows(t, o, s, units)
+	checkUnits(tb, o, units)
+	checkRows(tb, o, s, units)
 	o.Data.Release()
 	for _, table := range tables {
 		o, s := r.evolved(units, table)
 		if v := verdicts(o); v != first {
-			t.Errorf("verdicts depend on the table %s:\n%s\n%s", show(table), first, v)
+			tb.Errorf("verdicts depend on the table %s:\n%s\n%s", show(table), first, v)
 		}
-		checkRows(t, o, s, units)
+		checkRows(tb, o, s, units)
 		o.Data.Release()
 	}
-	checkSplit(t, units, first)
+	checkSplit(tb, units, first)
 }
 
-type tb struct{ testing.TB }
+type judge struct{ testing.TB }
 
-func (b *tb) Errorf(format string, args ...any) { b.TB.Errorf(format, args...) }
+func (b *judge) Errorf(format string, args ...any) { b.TB.Errorf(format, args...) }
 
-var _ memory.TestingT = (*tb)(nil)
+var _ memory.TestingT = (*judge)(nil)
 
 // checkUnits checks that nothing of a record is lost, and that encoding/json
 // agrees about what is valid.
-func checkUnits(t testing.TB, o *Decoded, units [][]byte) {
-	t.Helper()
+func checkUnits(tb testing.TB, o *Decoded, units [][]byte) {
+	tb.Helper()
 	outcomes := map[int32][]bool{} // by unit: is the n-th a row
 	at := func(unit, sub int32, row bool) {
 		for int(sub) >= len(outcomes[unit]) {
@@ -104,13 +106,13 @@ func checkUnits(t testing.TB, o *Decoded, units [][]byte) {
 		skipped += k
 	}
 	if skipped+len(outcomes) != len(units) {
-		t.Errorf("%d of %d units skipped, %d are something", skipped, len(units), len(outcomes))
+		tb.Errorf("%d of %d units skipped, %d are something", skipped, len(units), len(outcomes))
 	}
 	for _, list := range outcomes {
 		n -= len(list)
 	}
 	if n != 0 {
-		t.Errorf("%d outcomes have the same place, or places are left out", n)
+		tb.Errorf("%d outcomes have the same place, or places are left out", n)
 	}
 	for u, list := range outcomes {
 		rec := units[u]
@@ -120,25 +122,25 @@ func checkUnits(t testing.TB, o *Decoded, units [][]byte) {
 		vals, whole := values(rec)
 		for i, v := range vals {
 			if i >= len(list) {
-				t.Errorf("value %d of %.200q is lost", i, rec)
+				tb.Errorf("value %d of %.200q is lost", i, rec)
 				break
 			}
 			if v.glued() {
 				break
 			}
 			if row := v.text[0] == '{' && !hasDuplicate(v.text); list[i] != row {
-				t.Errorf("value %d of %.200q: row is %v, want %v", i, rec, list[i], row)
+				tb.Errorf("value %d of %.200q: row is %v, want %v", i, rec, list[i], row)
 			}
 		}
 		if whole && len(vals) != len(list) && !slices.ContainsFunc(vals, jsonValue.glued) {
-			t.Errorf("%.200q has %d values, but became %d units", rec, len(vals), len(list))
+			tb.Errorf("%.200q has %d values, but became %d units", rec, len(vals), len(list))
 		}
 	}
 }
 
 // checkSplit checks that a splitter comes to the same verdicts.
-func checkSplit(t testing.TB, units [][]byte, want string) {
-	t.Helper()
+func checkSplit(tb testing.TB, units [][]byte, want string) {
+	tb.Helper()
 	s := NewSplitter(Options{})
 	o := Decoded{Skipped: map[string]int{}}
 	for i, rec := range units {
@@ -155,11 +157,11 @@ func checkSplit(t testing.TB, units [][]byte, want string) {
 			}
 			o.Unit, o.Sub = append(o.Unit, int32(i)), append(o.Sub, u.Sub)
 			if !json.Valid(u.Value) {
-				t.Errorf("unit %q is no JSON", u.Value)
+				tb.Errorf("unit %q is no JSON", u.Value)
 			}
 		}
 	}
 	if got := verdicts(&o); got != want {
-		t.Errorf("the splitter says\n%s\nthe decoder\n%s", got, want)
+		tb.Errorf("the splitter says\n%s\nthe decoder\n%s", got, want)
 	}
 }

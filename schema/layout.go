@@ -59,8 +59,9 @@ func (n *node) cellBytes() int {
 		return 16
 	case UUID, Fixed:
 		return n.width
+	default:
+		return 8
 	}
-	return 8
 }
 
 // take returns the next size bytes of the slab.
@@ -81,7 +82,7 @@ func (l *layout) zeros(size int) *memory.Buffer {
 // data lays out rows of n as Arrow data of type dt. The caller releases it.
 func (l *layout) data(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
 	if n.n == 0 {
-		return l.nulls(n, dt, rows)
+		return l.nulls(dt, rows)
 	}
 	bufs := make([]*memory.Buffer, 1, 3)
 	if n.nulls > 0 {
@@ -137,7 +138,7 @@ func (l *layout) kids(n *node, dt arrow.DataType, rows int) []arrow.ArrayData {
 			next++
 			continue
 		}
-		kids = append(kids, l.nulls(&node{kind: n.field.Type.Fields[i].Type.Kind}, fields[i].Type, rows))
+		kids = append(kids, l.nulls(fields[i].Type, rows))
 	}
 	return kids
 }
@@ -175,7 +176,7 @@ func (l *layout) cells(n *node, rows int) *memory.Buffer {
 }
 
 // nulls lays out rows without any value. All such columns share their zeros.
-func (l *layout) nulls(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
+func (l *layout) nulls(dt arrow.DataType, rows int) arrow.ArrayData {
 	if rows == 0 {
 		a := array.MakeArrayOfNull(memory.DefaultAllocator, dt, 0)
 		defer a.Release()
@@ -187,14 +188,14 @@ func (l *layout) nulls(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
 	switch t := dt.(type) {
 	case *arrow.StructType:
 		for _, f := range t.Fields() {
-			kids = append(kids, l.nulls(n, f.Type, rows))
+			kids = append(kids, l.nulls(f.Type, rows))
 		}
 	case *arrow.ListType:
 		bufs = append(bufs, l.zeros(4*(rows+1)))
-		kids = []arrow.ArrayData{l.nulls(n, t.Elem(), 0)}
+		kids = []arrow.ArrayData{l.nulls(t.Elem(), 0)}
 	case *arrow.MapType:
 		bufs = append(bufs, l.zeros(4*(rows+1)))
-		kids = []arrow.ArrayData{l.nulls(n, t.Elem(), 0)}
+		kids = []arrow.ArrayData{l.nulls(t.Elem(), 0)}
 	case *arrow.StringType, *arrow.BinaryType:
 		bufs = append(bufs, l.zeros(4*(rows+1)), l.zeros(0))
 	case arrow.FixedWidthDataType:

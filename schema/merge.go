@@ -146,6 +146,7 @@ func (m *merger) typeOf(have, want *Type, path string) *Type {
 				parts[i].Type = m.typeOf(parts[i].Type, want.Fields[i].Type, at)
 			}
 			return m.with(have, parts)
+		default:
 		}
 	}
 	switch {
@@ -186,6 +187,7 @@ func promotes(from, to *Type) bool {
 		return to.Kind == Double
 	case Decimal:
 		return to.Kind == Decimal && to.Scale == from.Scale && to.Precision > from.Precision
+	default:
+		return false
 	}
-	return false
 }

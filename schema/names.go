@@ -10,10 +10,14 @@ import (
 // emptyName is the column of the key "".
 const emptyName = "_empty"
 
-// taken are names that Iceberg gives a meaning to.
-var taken = map[string]bool{
-	"_file": true, "_pos": true, "_deleted": true, "_spec_id": true, "_partition": true, "_row_id": true,
-	"_last_updated_sequence_number": true, "_change_type": true, "_change_ordinal": true, "_commit_snapshot_id": true,
+// isTaken tells whether Iceberg gives a meaning to a column name in lower case.
+func isTaken(name string) bool {
+	switch name {
+	case "_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number",
+		"_change_type", "_change_ordinal", "_commit_snapshot_id":
+		return true
+	}
+	return false
 }
 
 // IsMeta tells whether firehosed fills the top-level column f of a table itself:
@@ -55,7 +59,7 @@ func (nm *namer) field(key string) (f Field, ok bool) {
 		return Field{}, false
 	}
 	name := cleanName(key)
-	if low := strings.ToLower(name); nm.top && (isReserved(name) || taken[low]) {
+	if nm.top && (isReserved(name) || isTaken(strings.ToLower(name))) {
 		if isReserved(name) {
 			name = name[1:]
 		}

@@ -62,6 +62,7 @@ func newNode(f *Field, key string, parent *node, declared *Type) *node {
 		for i := range f.Type.Fields {
 			n.kids = append(n.kids, newNode(&f.Type.Fields[i], "", n, part(declared, n.kind, i)))
 		}
+	default:
 	}
 	return n
 }
@@ -222,6 +223,7 @@ func (n *node) truncate(row int) {
 		if n.ends != nil {
 			n.data = n.data[:n.ends[keep]]
 		}
+	default:
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"reflect"
@@ -29,10 +30,11 @@ type rig struct {
 	d   *Decoder
 }
 
-func newRig(t testing.TB, opt Options) *rig {
+func newRig(tb testing.TB, opt Options) *rig {
+	tb.Helper()
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	opt.Mem = mem
-	return &rig{t: t, mem: mem, d: NewDecoder(opt)}
+	return &rig{t: tb, mem: mem, d: NewDecoder(opt)}
 }
 
 // numbered returns s as a table would have it: every field with an id.
@@ -233,7 +235,7 @@ func put(at any, pointer string, v any) error {
 			return fmt.Errorf("%s: nothing at %q", pointer, tok)
 		}
 	}
-	return fmt.Errorf("empty pointer")
+	return errors.New("empty pointer")
 }
 
 func parseAny(text string) (any, error) {
@@ -448,8 +450,8 @@ func keepHalves(s string) string {
 
 // checkRows compares every row with what encoding/json reads from its unit, which
 // is found by its number within the record.
-func checkRows(t testing.TB, o *Decoded, s *Schema, units [][]byte) {
-	t.Helper()
+func checkRows(tb testing.TB, o *Decoded, s *Schema, units [][]byte) {
+	tb.Helper()
 	splitter := NewSplitter(Options{})
 	for row := range o.Unit {
 		rec := units[o.Unit[row]]
@@ -462,17 +464,17 @@ func checkRows(t testing.TB, o *Decoded, s *Schema, units [][]byte) {
 		}
 		want, err := parseAny(string(text))
 		if err != nil || !utf8.Valid(text) {
-			t.Fatalf("row %d was made of %.200q: %v", row, text, err)
+			tb.Fatalf("row %d was made of %.200q: %v", row, text, err)
 		}
 		got := cells(o.Data, s, row)
 		if err := union(got, rescuedText(o.Data, row)); err != nil {
 			if strings.Contains(strings.ToLower(string(text)), `\ud`) {
 				continue // encoding/json cannot tell half surrogates apart
 			}
-			t.Fatalf("row %d of %.200q: %v", row, text, err)
+			tb.Fatalf("row %d of %.200q: %v", row, text, err)
 		}
 		if d := differ(got, want, ""); d != "" {
-			t.Fatalf("row %d of %.2000q differs %s\nrescued %.2000s\nschema %s", row, text, d, rescuedText(o.Data, row), show(s))
+			tb.Fatalf("row %d of %.2000q differs %s\nrescued %.2000s\nschema %s", row, text, d, rescuedText(o.Data, row), show(s))
 		}
 	}
 }

@@ -260,8 +260,9 @@ func (n *node) appendPath(dst []byte) []byte {
 		return strconv.AppendInt(append(dst, '/'), int64(n.n-start), 10)
 	case Map:
 		return appendToken(dst, string(p.mapKey))
+	default:
+		return appendToken(dst, n.key)
 	}
-	return appendToken(dst, n.key)
 }
 
 // value reads the value at i into row of f.

@@ -27,17 +27,56 @@ func ParseType(s string) (*Type, error) {
 	return t, nil
 }
 
-var kindNames = map[string]Kind{
-	"boolean": Bool, "int": Int, "long": Long, "float": Float, "double": Double, "date": Date, "time": Time,
-	"timestamp": Timestamp, "timestamptz": TimestampTZ, "timestamp_ns": TimestampNS, "timestamptz_ns": TimestampTZNS,
-	"string": String, "uuid": UUID, "binary": Binary,
-	"decimal": Decimal, "fixed": Fixed, "struct": Struct, "list": List, "map": Map,
+// kindNamed returns the kind of a name in lower case, or 0.
+func kindNamed(name string) Kind {
+	for k := Bool; k < Struct; k++ {
+		if k != Decimal && k != Fixed && (&Type{Kind: k}).String() == name {
+			return k
+		}
+	}
+	switch name {
+	case "decimal":
+		return Decimal
+	case "fixed":
+		return Fixed
+	case "struct":
+		return Struct
+	case "list":
+		return List
+	case "map":
+		return Map
+	}
+	return 0
 }
 
-// otherNames are what people write for a type, and what it is called here.
-var otherNames = map[string]string{
-	"bool": "boolean", "integer": "int", "bigint": "long", "int64": "long", "int32": "int", "varchar": "string", "text": "string",
-	"numeric": "decimal", "array": "list", "object": "struct", "datetime": "timestamp", "bytes": "binary", "float64": "double", "real": "float",
+// icebergName returns what Iceberg calls a type that has another name elsewhere,
+// or "".
+func icebergName(name string) string {
+	switch name {
+	case "bool":
+		return "boolean"
+	case "integer", "int32":
+		return "int"
+	case "bigint", "int64":
+		return "long"
+	case "real", "float32":
+		return "float"
+	case "float64":
+		return "double"
+	case "varchar", "text":
+		return "string"
+	case "numeric":
+		return "decimal"
+	case "array":
+		return "list"
+	case "object", "row":
+		return "struct"
+	case "datetime":
+		return "timestamp"
+	case "bytes":
+		return "binary"
+	}
+	return ""
 }
 
 // maxTypeDepth bounds how deep a declared type may nest.
@@ -100,9 +139,9 @@ func (p *typeParser) typ(depth int) (*Type, error) {
 		return nil, p.errorf("nested deeper than %d levels", maxTypeDepth)
 	}
 	w := strings.ToLower(p.word())
-	kind, ok := kindNames[w]
-	switch other := otherNames[w]; {
-	case ok:
+	kind := kindNamed(w)
+	switch other := icebergName(w); {
+	case kind != 0:
 	case other != "":
 		return nil, p.errorf("no type is called %q; Iceberg calls it %q", w, other)
 	case w == "":
@@ -123,6 +162,7 @@ func (p *typeParser) typ(depth int) (*Type, error) {
 		err = p.parts(t, depth, "element")
 	case Map:
 		err = p.parts(t, depth, "key", "value")
+	default:
 	}
 	return t, err
 }
@@ -189,11 +229,10 @@ func (p *typeParser) fields(t *Type, depth int) error {
 		if err != nil {
 			return err
 		}
-		if low := strings.ToLower(name); seen[low] {
+		if seen[strings.ToLower(name)] {
 			return p.errorf("field %q twice", name)
-		} else {
-			seen[low] = true
 		}
+		seen[strings.ToLower(name)] = true
 		if err := p.want(':', "after the field's name"); err != nil {
 			return err
 		}

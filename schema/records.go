@@ -87,13 +87,10 @@ func (c *cutter) open(rec []byte) (skip string, rej *Reject) {
 	c.careful = c.badUTF8 || len(rec) > carefulBytes
 	s := &c.scan
 	s.buf = append(slices.Grow(s.buf[:0], len(rec)+pad), rec...)
-	s.buf = append(s.buf, zeros[:pad]...)
+	s.buf = append(s.buf, make([]byte, pad)...)
 	s.end = len(rec)
 	return "", nil
 }
-
-// zeros follow the record, and stand for the cells of columns without values.
-var zeros [pad]byte
 
 func (c *cutter) whole(code, message string) *Reject {
 	return &Reject{Code: code, Message: message, Payload: c.rec}

@@ -101,7 +101,7 @@ func unescape(dst, raw []byte) (text []byte, lone bool) {
 			continue
 		}
 		if raw[i+1] != 'u' {
-			dst = append(dst, unescaped[raw[i+1]])
+			dst = append(dst, unescaped(raw[i+1]))
 			i += 2
 			continue
 		}
@@ -124,7 +124,22 @@ func unescape(dst, raw []byte) (text []byte, lone bool) {
 	return dst, lone
 }
 
-var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+// unescaped returns what an escape of one letter stands for.
+func unescaped(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c // a quote, a slash or a backslash
+}
 
 const hexDigits = "0123456789abcdef"
 

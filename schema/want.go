@@ -145,6 +145,8 @@ func (w *wish) evidenceType(e *evidence) *Type {
 			return nil
 		}
 		return &Type{Kind: List, Fields: []Field{{Name: "element", Type: el}}}
+	default:
+		panic("BUG: evidence of no type was kept")
 	}
 	w.left--
 	return t

@@ -44,9 +44,15 @@ func DeadLetterSchema(meta *schema.Schema) *schema.Schema {
 		name string
 		kind schema.Kind
 	}{
-		{ColCode, schema.String}, {ColMessage, schema.String}, {ColPath, schema.String}, {ColTarget, schema.String},
-		{ColPayload, schema.Binary}, {ColPayloadSize, schema.Long}, {ColPayloadSHA256, schema.String},
-		{ColSourceTimestamp, schema.TimestampTZ}, {ColRev, schema.Long},
+		{ColCode, schema.String},
+		{ColMessage, schema.String},
+		{ColPath, schema.String},
+		{ColTarget, schema.String},
+		{ColPayload, schema.Binary},
+		{ColPayloadSize, schema.Long},
+		{ColPayloadSHA256, schema.String},
+		{ColSourceTimestamp, schema.TimestampTZ},
+		{ColRev, schema.Long},
 	} {
 		s.Fields = append(s.Fields, schema.Field{Name: c.name, Type: &schema.Type{Kind: c.kind}})
 	}

@@ -411,9 +411,11 @@ func TestDeadLetters(t *testing.T) {
 		}
 		lines := text(t, rows.Data)
 		want := []map[string]any{
-			{"code": "syntax", "message": "bad", "path": "/x", "target": "shop.orders", "payload": "Yv8=", "payload_size": 2., "rev": 7.,
+			{
+				"code": "syntax", "message": "bad", "path": "/x", "target": "shop.orders", "payload": "Yv8=", "payload_size": 2., "rev": 7.,
 				"_fh_offset": 101., "_fh_sub": 0., "source_timestamp": "1970-01-01T00:00:01Z", "_fh_topic": "shop.orders",
-				"payload_sha256": "7d1016b8ca164152081d146beee2d283458686459be947524a721f88e255c88e"},
+				"payload_sha256": "7d1016b8ca164152081d146beee2d283458686459be947524a721f88e255c88e",
+			},
 			{"code": "route", "message": nil, "path": nil, "target": nil, "payload": nil, "payload_size": 5., "_fh_offset": 101., "_fh_sub": 1.},
 			{"code": "tombstone", "payload": nil, "payload_size": 0., "_fh_offset": 103., "source_timestamp": "1970-01-01T00:00:03Z"},
 		}

@@ -210,7 +210,7 @@ const maxKnown = 10_000
 func (r *Route) table(ctx context.Context, rule *Rule, path []string, template string) (table, why string, err error) {
 	value, ok := r.split.Scalar(path)
 	if !ok {
-		return "", fmt.Sprintf("the record has no text, number or boolean at %s", rule.Field), nil
+		return "", "the record has no text, number or boolean at " + rule.Field, nil
 	}
 	table, ok = r.target[string(value)]
 	if !ok {
