@@ -44,10 +44,10 @@ func nestedTypes() []schema.Field {
 func TestRoundTrip(t *testing.T) {
 	schemas := map[string]*schema.Schema{"flat": numbered(everyType()...), "nested": numbered(nestedTypes()...)}
 	for name, s := range schemas {
-		for _, nulls := range []float64{0, 0.1, 0.9, 1} {
+		for _, nulls := range []float64{0, 0.5, 1} {
 			for _, few := range []bool{false, true} {
 				r := &filler{Rand: rand.New(rand.NewPCG(1, 2)), nulls: nulls, few: few, list: 3}
-				recs := []arrow.RecordBatch{r.record(s, 100), r.record(s, 1), r.record(s, 1000)}
+				recs := []arrow.RecordBatch{r.record(s, 100), r.record(s, 1), r.record(s, 400)}
 				t.Run(name, func(t *testing.T) { roundTrip(t, s, Options{}, recs...) })
 			}
 		}
@@ -57,7 +57,7 @@ func TestRoundTrip(t *testing.T) {
 // TestRandom writes random records in random slices through one pool, with tiny row
 // groups and pages, and with columns left out or dictionary encoded.
 func TestRandom(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(30) {
 		checkRandom(t, seed)
 	}
 }
@@ -85,7 +85,7 @@ func checkRandom(t *testing.T, seed uint64) {
 	for range 1 + rnd.IntN(3) {
 		var written, want []arrow.RecordBatch
 		for range 1 + rnd.IntN(4) {
-			rec := r.record(s, 1+rnd.IntN(700))
+			rec := r.record(s, 1+rnd.IntN(300))
 			from := rnd.Int64N(rec.NumRows())
 			rec = rec.NewSlice(from, from+rnd.Int64N(rec.NumRows()-from+1))
 			want = append(want, rec)
