@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -77,7 +78,7 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 	if err := d.listen(outlive, &wg); err != nil {
 		return err
 	}
-	if err := d.prepare(ctx, asNew); err != nil {
+	if err := d.prepare(ctx, asNew); err != nil || ctx.Err() != nil {
 		return err
 	}
 	defer d.close(outlive)
@@ -156,22 +157,33 @@ func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 		}
 		return d.file.MemoryBudget, used
 	})
+	err := d.check(ctx)
+	if err != nil || ctx.Err() != nil {
+		d.close(ctx)
+	}
+	return err
+}
+
+// check runs the start-up checks of all pipelines at once. If it is asked to stop
+// meanwhile, it returns nil and waits for none.
+func (d *daemon) check(ctx context.Context) error {
 	checking, cancel := context.WithTimeout(ctx, checkWait)
 	defer cancel()
-	errs := make([]error, len(d.units))
-	var wg sync.WaitGroup
-	for i, u := range d.units {
-		wg.Go(func() { errs[i] = below("pipelines."+u.name, u.check(checking)) })
+	found := make(chan error, len(d.units))
+	for _, u := range d.units {
+		go func() { found <- below("pipelines."+u.name, u.check(checking)) }()
 	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		d.close(ctx)
-		if ctx.Err() != nil {
-			return nil // asked to stop while still starting
+	var errs []error
+	for range d.units {
+		select {
+		case err := <-found:
+			errs = append(errs, err)
+		case <-ctx.Done():
+			return nil
 		}
-		return err
 	}
-	return nil
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return errors.Join(errs...)
 }
 
 // runAll runs the pipelines until all have ended. One that fails does not end the
@@ -182,7 +194,11 @@ func (d *daemon) runAll(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for i, u := range d.units {
 		wg.Go(func() {
-			if err := u.run.Run(ctx); err != nil {
+			err := u.run.Run(ctx)
+			if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+				err = nil // stopped before it had begun
+			}
+			if err != nil {
 				errs[i] = fmt.Errorf("pipeline %q: %w", u.name, err)
 				d.log.Error("pipeline ended", "pipeline", u.name, "err", err)
 			}

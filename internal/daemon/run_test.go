@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"regexp"
 	"strings"
@@ -398,5 +399,25 @@ func TestOvertaken(t *testing.T) {
 	}
 	if code, out, _ := firehosed(t, nil, "verify", "-c", file); code == ExitFailed || !strings.Contains(out, "decided: gap") {
 		t.Errorf("verify: %d %s", code, out)
+	}
+}
+
+// TestStoppedWhileStarting: a broker that takes connections and says nothing does
+// not keep a worker that is asked to stop.
+func TestStoppedWhileStarting(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nobody answers on it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	l := start(t, write(t, quick(ln.Addr().String(), t.TempDir(), "")))
+	if code, body := l.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "starting") {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	if code, _ := l.get("/healthz"); code != http.StatusOK {
+		t.Errorf("healthz: %d", code)
+	}
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
 	}
 }
