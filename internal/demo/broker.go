@@ -123,7 +123,7 @@ func (p *producer) run(ctx context.Context, b *broker) error {
 
 func (p *producer) send(ctx context.Context, b *broker, i int) {
 	part, offset := p.truth.add(i)
-	rec := &kgo.Record{Topic: topic, Partition: part, Value: p.events.append(nil, i)}
+	rec := &kgo.Record{Topic: topic, Partition: part, Value: p.events.record(i)}
 	b.client.Produce(ctx, rec, func(r *kgo.Record, err error) {
 		if err == nil && r.Offset != offset {
 			err = fmt.Errorf("record %d got offset %d of partition %d, not %d", i, r.Offset, part, offset)

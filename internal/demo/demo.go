@@ -88,12 +88,12 @@ func Run(ctx context.Context, o Options) error {
 	if d.tables, err = o.Open(ctx, d.config); err != nil {
 		return err
 	}
-	defer d.tables.Close()
+	defer func() { _ = d.tables.Close() }() // it was only read
 	log, err := os.Create(filepath.Join(dir, "worker.log"))
 	if err != nil {
 		return fmt.Errorf("demo folder: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // for people
 	d.log = log
 	return d.run(ctx)
 }
@@ -213,7 +213,7 @@ func (d *demo) live(ctx context.Context, life int, last bool) error {
 		}
 	}
 	started := make(chan struct{})
-	w, err := startWorker(d.o.Binary, d.config, d.log, func() { <-started; onSend() })
+	w, err := startWorker(ctx, d.o.Binary, d.config, d.log, func() { <-started; onSend() })
 	if err != nil {
 		return err
 	}

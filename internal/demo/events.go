@@ -12,6 +12,7 @@ import (
 // then a value has another type than usual, and some records are broken. The
 // same seed and total give the same records.
 type events struct {
+	words
 	rng   *rand.Rand
 	total int
 	at    time.Time
@@ -19,7 +20,7 @@ type events struct {
 
 func newEvents(seed uint64, total int) *events {
 	return &events{
-		rng: rand.New(rand.NewPCG(seed, 0xf17e405ed)), total: total,
+		words: newWords(), rng: rand.New(rand.NewPCG(seed, 0xf17e405ed)), total: total,
 		at: time.Date(2026, 3, 1, 8, 0, 0, 0, time.UTC),
 	}
 }
@@ -28,29 +29,38 @@ func newEvents(seed uint64, total int) *events {
 const (
 	brokenEvery = 251
 	brokenFirst = 17
+	brokenKinds = 7
 )
 
 func isBroken(i int) bool { return i%brokenEvery == brokenFirst }
 
-// broken are records that can never be a row, whatever the table looks like. Each
-// is a single unit.
-var broken = []func(b []byte) []byte{
-	func(b []byte) []byte { return b[:len(b)*2/3] },                                        // cut off
-	func([]byte) []byte { return []byte(`42`) },                                            // no object
-	func([]byte) []byte { return []byte(`{"id":1,"type":"page_view","id":2}`) },            // a key twice
-	func([]byte) []byte { return []byte("{\"type\":\"signup\",\"name\":\"J\xf6rg\"}") },    // Latin-1
-	func([]byte) []byte { return []byte(`{"type":"payment","amount":NaN}`) },               // no JSON
-	func([]byte) []byte { return []byte("oops, a log line went into the wrong topic") },    // nothing like it
-	func(b []byte) []byte { return append([]byte(`{"type":"order",'single':`), b[1:]...) }, // quotes of another language
+// broken returns what no table can take as a row: record i is a single unit that is
+// one of seven kinds of wrong. good is what it would have been.
+func broken(i int, good []byte) []byte {
+	switch i / brokenEvery % brokenKinds {
+	case 0: // cut off
+		return good[:len(good)*2/3]
+	case 1: // no object
+		return []byte(`42`)
+	case 2: // a key twice
+		return []byte(`{"id":1,"type":"page_view","id":2}`)
+	case 3: // Latin-1
+		return []byte("{\"type\":\"signup\",\"name\":\"J\xf6rg\"}")
+	case 4: // no JSON
+		return []byte(`{"type":"payment","amount":NaN}`)
+	case 5: // nothing like it
+		return []byte("oops, a log line went into the wrong topic")
+	default: // quotes of another language
+		return append([]byte(`{"type":"order",'single':`), good[1:]...)
+	}
 }
 
-// append adds record i to b. Records are asked for in order, each once.
-func (e *events) append(b []byte, i int) []byte {
+// record returns record i. Records are asked for in order, each once.
+func (e *events) record(i int) []byte {
 	e.at = e.at.Add(time.Duration(e.rng.IntN(400)) * time.Millisecond)
-	from := len(b)
-	b = e.event(b, i)
+	b := e.event(make([]byte, 0, 512), i)
 	if isBroken(i) {
-		b = append(b[:from], broken[i/brokenEvery%len(broken)](append([]byte(nil), b[from:]...))...)
+		return broken(i, b)
 	}
 	return b
 }
@@ -83,12 +93,12 @@ func (e *events) event(b []byte, i int) []byte {
 		b = e.order(b, i)
 	case kind < 9:
 		b = fmt.Appendf(b, `,"payment":{"order_id":%d,"method":%q,"amount":%d.%02d,"succeeded":%t}`,
-			r.IntN(1_000_000), pick(r, methods), 3+r.IntN(400), r.IntN(100), r.IntN(20) > 0)
+			r.IntN(1_000_000), pick(r, e.methods), 3+r.IntN(400), r.IntN(100), r.IntN(20) > 0)
 	default:
-		b = fmt.Appendf(b, `,"signup":{"source":%q,"newsletter":%t,"referrer":null}`, pick(r, sources), r.IntN(2) == 0)
+		b = fmt.Appendf(b, `,"signup":{"source":%q,"newsletter":%t,"referrer":null}`, pick(r, e.sources), r.IntN(2) == 0)
 	}
 	if e.after(i, 70) {
-		b = fmt.Appendf(b, `,"region":%q`, pick(r, regions))
+		b = fmt.Appendf(b, `,"region":%q`, pick(r, e.regions))
 	}
 	return append(b, '}')
 }
@@ -102,14 +112,14 @@ func (e *events) customer(b []byte, i int) []byte {
 	} else {
 		b = strconv.AppendInt(b, int64(id), 10)
 	}
-	b = fmt.Appendf(b, `,"name":%q,"vip":%t`, pick(r, names), id%37 == 0)
-	b = fmt.Appendf(b, `,"address":{"city":%q,"country":%q`, pick(r, cities), pick(r, countries))
+	b = fmt.Appendf(b, `,"name":%q,"vip":%t`, pick(r, e.names), id%37 == 0)
+	b = fmt.Appendf(b, `,"address":{"city":%q,"country":%q`, pick(r, e.cities), pick(r, e.countries))
 	if e.after(i, 50) {
 		b = fmt.Appendf(b, `,"postcode":"%05d"`, r.IntN(100_000))
 	}
 	b = append(b, '}')
 	if e.after(i, 30) {
-		b = fmt.Appendf(b, `,"loyalty":{"points":%d,"tier":%q}`, r.IntN(9_000), pick(r, tiers))
+		b = fmt.Appendf(b, `,"loyalty":{"points":%d,"tier":%q}`, r.IntN(9_000), pick(r, e.tiers))
 	}
 	return append(b, '}')
 }
@@ -117,7 +127,7 @@ func (e *events) customer(b []byte, i int) []byte {
 func (e *events) pageView(b []byte, i int) []byte {
 	r := e.rng
 	b = fmt.Appendf(b, `,"page":{"url":"https://shop.example/p/%d","ms":%d.%d}`, r.IntN(5_000), 20+r.IntN(900), r.IntN(10))
-	b = fmt.Appendf(b, `,"device":{"os":%q,"browser":%q`, pick(r, systems), pick(r, browsers))
+	b = fmt.Appendf(b, `,"device":{"os":%q,"browser":%q`, pick(r, e.systems), pick(r, e.browsers))
 	if e.after(i, 20) {
 		b = fmt.Appendf(b, `,"screen":{"width":%d,"height":%d}`, 360+r.IntN(2_000), 640+r.IntN(1_000))
 	}
@@ -129,7 +139,7 @@ func (e *events) pageView(b []byte, i int) []byte {
 
 func (e *events) order(b []byte, i int) []byte {
 	r := e.rng
-	b = fmt.Appendf(b, `,"order":{"number":%d,"currency":%q,"items":[`, r.IntN(1_000_000), pick(r, currencies))
+	b = fmt.Appendf(b, `,"order":{"number":%d,"currency":%q,"items":[`, r.IntN(1_000_000), pick(r, e.currencies))
 	for k := range 1 + r.IntN(4) {
 		if k > 0 {
 			b = append(b, ',')
@@ -142,7 +152,7 @@ func (e *events) order(b []byte, i int) []byte {
 	}
 	b = append(b, ']')
 	if r.IntN(8) == 0 {
-		b = fmt.Appendf(b, `,"note":%q`, pick(r, notes))
+		b = fmt.Appendf(b, `,"note":%q`, pick(r, e.notes))
 	}
 	if e.after(i, 80) {
 		b = fmt.Appendf(b, `,"gift":%t`, r.IntN(10) == 0)
@@ -152,16 +162,23 @@ func (e *events) order(b []byte, i int) []byte {
 
 func pick(r *rand.Rand, of []string) string { return of[r.IntN(len(of))] }
 
-var (
-	names      = []string{"Ada Okafor", "Bjørn Dahl", "Chloé Martin", "Đặng Minh", "Eva Nováková", "佐藤 花子", "Gül Şahin", "Ólafur Jónsson", "Priya Nair", "Zoë de Vries"}
-	cities     = []string{"Lagos", "Oslo", "Lyon", "Đà Nẵng", "Brno", "札幌", "İzmir", "Reykjavík", "Kochi", "Utrecht"}
-	countries  = []string{"NG", "NO", "FR", "VN", "CZ", "JP", "TR", "IS", "IN", "NL"}
-	tiers      = []string{"none", "silver", "gold"}
-	methods    = []string{"card", "transfer", "wallet", "invoice"}
-	sources    = []string{"search", "friend", "advert", "store"}
-	regions    = []string{"emea", "apac", "amer"}
-	systems    = []string{"android", "ios", "linux", "macos", "windows"}
-	browsers   = []string{"chrome", "edge", "firefox", "safari"}
-	currencies = []string{"EUR", "JPY", "NGN", "NOK", "USD"}
-	notes      = []string{"Please ring twice.", "Für die Nachbarn: \"bitte\" klingeln", "leave at the door 🚪", "línea 1\nlínea 2"}
-)
+// words are what values are chosen from.
+type words struct {
+	names, cities, countries, tiers, methods, sources, regions, systems, browsers, currencies, notes []string
+}
+
+func newWords() words {
+	return words{
+		names:      []string{"Ada Okafor", "Bjørn Dahl", "Chloé Martin", "Đặng Minh", "Eva Nováková", "佐藤 花子", "Gül Şahin", "Ólafur Jónsson", "Priya Nair", "Zoë de Vries"},
+		cities:     []string{"Lagos", "Oslo", "Lyon", "Đà Nẵng", "Brno", "札幌", "İzmir", "Reykjavík", "Kochi", "Utrecht"},
+		countries:  []string{"NG", "NO", "FR", "VN", "CZ", "JP", "TR", "IS", "IN", "NL"},
+		tiers:      []string{"none", "silver", "gold"},
+		methods:    []string{"card", "transfer", "wallet", "invoice"},
+		sources:    []string{"search", "friend", "advert", "store"},
+		regions:    []string{"emea", "apac", "amer"},
+		systems:    []string{"android", "ios", "linux", "macos", "windows"},
+		browsers:   []string{"chrome", "edge", "firefox", "safari"},
+		currencies: []string{"EUR", "JPY", "NGN", "NOK", "USD"},
+		notes:      []string{"Please ring twice.", "Für die Nachbarn: \"bitte\" klingeln", "leave at the door 🚪", "línea 1\nlínea 2"},
+	}
+}

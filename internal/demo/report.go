@@ -92,7 +92,7 @@ type progress struct {
 func (p *progress) printf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	fmt.Fprintf(p.w, format, args...)
+	_, _ = fmt.Fprintf(p.w, format, args...) // nobody may be looking
 }
 
 func (p *progress) life(n, pid int) {

@@ -30,10 +30,10 @@ type worker struct {
 }
 
 // start runs the worker with the config. Its log goes to log as well.
-func startWorker(binary, config string, log io.Writer, onSend func()) (*worker, error) {
+func startWorker(ctx context.Context, binary, config string, log io.Writer, onSend func()) (*worker, error) {
 	w := &worker{done: make(chan struct{}), onSend: onSend}
 	w.mu.inFlight = map[string]int{}
-	w.cmd = exec.Command(binary, "run", "-c", config, "--log-level", "debug", "--log-format", "json")
+	w.cmd = exec.CommandContext(context.WithoutCancel(ctx), binary, "run", "-c", config, "--log-level", "debug", "--log-format", "json")
 	w.cmd.SysProcAttr = orphanless()
 	stderr, err := w.cmd.StderrPipe()
 	if err != nil {

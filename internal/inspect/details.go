@@ -25,7 +25,6 @@ func (v *verifier) details(ctx context.Context, spans []span, limit int64) error
 			if n := s.to - s.from; n > room {
 				now = append(now, span{s.part, interval{s.from, s.from + room}})
 				spans[0].from += room
-				room = 0
 				break
 			}
 			now, spans = append(now, s), spans[1:]

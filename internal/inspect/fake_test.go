@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,7 +30,7 @@ const (
 )
 
 func partition(n int) pipeline.Partition {
-	return pipeline.Partition{Kind: "kafka", Stream: cluster, Incarnation: topicID, ID: fmt.Sprint(n)}
+	return pipeline.Partition{Kind: "kafka", Stream: cluster, Incarnation: topicID, ID: strconv.Itoa(n)}
 }
 
 // memory is a store.
@@ -76,6 +77,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
+	t.Helper()
 	w := &world{
 		t: t, logs: map[pipeline.Partition][]string{}, oldest: map[pipeline.Partition]int{},
 		hints: map[pipeline.Partition]pipeline.Hint{}, tables: map[string]*Pinned{}, rows: map[string][]Row{}, halts: map[string]error{},
@@ -333,8 +335,10 @@ func layDead(b *pipeline.Batch, _ *schema.Schema) (r pipeline.Rows, err error) {
 // records is the rows of a table with what they hold, which is wrong where spoil says.
 func records(rows []Row, spoil func(Row) bool) arrow.RecordBatch {
 	fields := []arrow.Field{
-		{Name: schema.ColTopicID, Type: arrow.BinaryTypes.String}, {Name: schema.ColPartition, Type: arrow.PrimitiveTypes.Int32},
-		{Name: schema.ColOffset, Type: arrow.PrimitiveTypes.Int64}, {Name: schema.ColSub, Type: arrow.PrimitiveTypes.Int32},
+		{Name: schema.ColTopicID, Type: arrow.BinaryTypes.String},
+		{Name: schema.ColPartition, Type: arrow.PrimitiveTypes.Int32},
+		{Name: schema.ColOffset, Type: arrow.PrimitiveTypes.Int64},
+		{Name: schema.ColSub, Type: arrow.PrimitiveTypes.Int32},
 		{Name: "said", Type: arrow.BinaryTypes.String},
 	}
 	bld := array.NewRecordBuilder(arrowmem.DefaultAllocator, arrow.NewSchema(fields, nil))

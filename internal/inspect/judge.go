@@ -45,11 +45,12 @@ func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first
 		wait, cancel := context.WithTimeout(ctx, v.o.Stall)
 		b, err := r.Next(wait)
 		cancel()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return at, nil
-		} else if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
 			return at, fmt.Errorf("the source brought nothing for %v", v.o.Stall)
-		} else if err != nil {
+		case err != nil:
 			return at, err
 		}
 		at, err = v.judge(ctx, p, b, interval{from, to}, first, visit)

@@ -77,13 +77,19 @@ func (h *hasher) member(col arrow.Array, i int, name string, f *schema.Field) er
 // below runs add with the path longer by a step.
 func (h *hasher) below(step string, add func() error) error {
 	n := len(h.path)
-	h.path = append(append(h.path, '/'), pointerStep.Replace(step)...)
+	h.path = append(append(h.path, '/'), pointerStep(step)...)
 	err := add()
 	h.path = h.path[:n]
 	return err
 }
 
-var pointerStep = strings.NewReplacer("~", "~0", "/", "~1")
+// pointerStep escapes a key for a JSON pointer.
+func pointerStep(key string) string {
+	if !strings.ContainsAny(key, "~/") {
+		return key
+	}
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+}
 
 func (h *hasher) value(col arrow.Array, i int, t *schema.Type) error {
 	if col.IsNull(i) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -325,7 +326,7 @@ func (v *verifier) stranger(t *table, r Row) {
 		v.report.note("%s holds rows of topic id %s, which the source no longer has", t.name, r.TopicID)
 		return
 	}
-	p := pipeline.Partition{Kind: "kafka", Incarnation: r.TopicID, ID: fmt.Sprint(r.Partition)}
+	p := pipeline.Partition{Kind: "kafka", Incarnation: r.TopicID, ID: strconv.Itoa(int(r.Partition))}
 	v.report.find(v.o.Findings, Unexpected, t.name, p, unit{0, r.Sub, r.Offset})
 }
 

@@ -45,6 +45,7 @@ func (w *world) want(o Options, want string) *Report {
 
 // small is a log of everything there is.
 func small(t *testing.T) *world {
+	t.Helper()
 	w := newWorld(t)
 	w.logs[partition(0)] = []string{"a", "b", "", "a b a", "x", "bad", "nowhere a", "y", "b", "a"}
 	w.logs[partition(1)] = []string{"b", "a"}

@@ -88,7 +88,7 @@ func (a admission) reader(s *adState, w int, out func(act, adState)) {
 	stamp := s.newest(s.cache[w])
 	for r := int8(1); r <= stamp; r++ {
 		names := a.admitted(s, s.cache[w], r)
-		for name := int8(0); name < adNames; name++ {
+		for name := range int8(adNames) {
 			n := *s
 			v := int8(1)
 			switch {

@@ -43,8 +43,10 @@ func configs() []config {
 var blind = config{name: "blind", P: 1, N: 2, T: 1, W: 1, route: zz, assign: 1, roll: 1, foreign: 2, expire: 1, snaps: 6}
 
 // big is explored by random walks only.
-var big = config{name: "big", P: 2, N: 3, T: 2, W: 2, route: routes{{0, 1, 0}, {1, -1, 0}}, route1: routes{{1, 1, 0}, {0, -1, 1}},
-	assign: 6, foreign: 1, expire: 1, crash: 2, drop: 2, gloss: 1, roll: 1, replay: 1, skip: 1, revs: 1, snaps: 8}
+var big = config{
+	name: "big", P: 2, N: 3, T: 2, W: 2, route: routes{{0, 1, 0}, {1, -1, 0}}, route1: routes{{1, 1, 0}, {0, -1, 1}},
+	assign: 6, foreign: 1, expire: 1, crash: 2, drop: 2, gloss: 1, roll: 1, replay: 1, skip: 1, revs: 1, snaps: 8,
+}
 
 type mutant struct{ name, config, what string }
 

@@ -56,7 +56,7 @@ func (x *machine) check(s *state) string {
 				if st == stOK && int8(o) >= wm[p] && c == 1 {
 					return fmt.Sprintf("I3 leak: table %d p%d o%d in the table but not below watermark %d", ti, p, o, wm[p])
 				}
-				if int8(o) < start && c == 0 && !(st != stOK && t.undone[p][o]) {
+				if int8(o) < start && c == 0 && (st == stOK || !t.undone[p][o]) {
 					return fmt.Sprintf("I4 loss: p%d would start at %d, o%d is not in table %d", p, start, o, ti)
 				}
 			}
@@ -100,7 +100,7 @@ func (x *machine) heal(s state, late bool) string {
 		s.q = [maxQ]req{}
 	}
 	given := false
-	for step := 0; step < 400; step++ {
+	for range 400 {
 		if !given && (s.rev == 0 || s.barSet) {
 			for p := 0; p < x.cfg.P; p++ {
 				s.owner[p] = 0

@@ -86,7 +86,9 @@ func (t *tbl) before() (w, fl wmv, anc int8) {
 // startOf is start(p) of 2.4; -1 = never started.
 func (x *machine) startOf(s *state, p int) int8 {
 	st := int8(-1)
-	if g := s.g[p]; g >= 0 && (s.ge[p] == s.re || x.is("noreplayepoch")) {
+	g := s.g[p]
+	switch {
+	case g >= 0 && (s.ge[p] == s.re || x.is("noreplayepoch")):
 		if s.gr[p] < s.rev && s.barSet && !x.is("nocap") {
 			g = min(g, s.bar[p])
 			if !x.is("oldO") {
@@ -94,9 +96,9 @@ func (x *machine) startOf(s *state, p int) int8 {
 			}
 		}
 		st = g
-	} else if x.is("latest") && s.org[p] >= 0 {
+	case x.is("latest") && s.org[p] >= 0:
 		return s.end[p]
-	} else if x.is("minwm") && s.org[p] >= 0 {
+	case x.is("minwm") && s.org[p] >= 0:
 		st = int8(x.cfg.N)
 		for ti := 0; ti < x.cfg.T; ti++ {
 			if t := &s.tb[ti]; t.sid != 0 && t.wm[p] < st {
@@ -107,7 +109,7 @@ func (x *machine) startOf(s *state, p int) int8 {
 			st = 0
 		}
 		return st
-	} else {
+	default:
 		if s.re > 0 {
 			st = s.rS[p]
 		}

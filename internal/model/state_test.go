@@ -11,8 +11,10 @@ const (
 	maxQ = 3 // requests on the wire
 )
 
-type wmv [maxP]int8 // one position per partition; -1 = absent (floors, R, barrier); 0 = absent or log start (watermarks)
-type bits [maxP][maxN]bool
+type (
+	wmv  [maxP]int8 // one position per partition; -1 = absent (floors, R, barrier); 0 = absent or log start (watermarks)
+	bits [maxP][maxN]bool
+)
 
 var none = wmv{-1, -1}
 

@@ -298,7 +298,7 @@ func (x *machine) cut(s *state, w, ti int, out emit) {
 		any = any || has[p]
 		adv = adv || k.owns[p] && x.seen(b, k, p) > b.from[p]
 	}
-	if !any && !(x.is("metaonly") && adv) {
+	if !any && (!x.is("metaonly") || !adv) {
 		return
 	}
 	n := *s
@@ -353,8 +353,10 @@ func (x *machine) send(s *state, w, ti int, wm wmv, st int, out emit) {
 		if free < 0 || mine >= 2 {
 			return
 		}
-		r := req{used: true, w: int8(w), t: int8(ti), base: t.head, seq: t.lastSeq + 1, re: k.re, rev: k.rev,
-			rows: b.rows, metaOnly: b.zeroRows, wm: wm, floor: none}
+		r := req{
+			used: true, w: int8(w), t: int8(ti), base: t.head, seq: t.lastSeq + 1, re: k.re, rev: k.rev,
+			rows: b.rows, metaOnly: b.zeroRows, wm: wm, floor: none,
+		}
 		if t.sid != 0 && (t.re == k.re || x.is("oldfloor")) {
 			r.floor = t.floor
 		}
