@@ -8,6 +8,7 @@ import (
 
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/daemon"
+	"github.com/firehosed/firehosed/internal/telemetry"
 )
 
 // generate returns the files of the reference by name.
@@ -26,7 +27,12 @@ func generate(root string) (map[string][]byte, error) {
 	if err := enc.Encode(schema); err != nil {
 		return nil, fmt.Errorf("write schema: %w", err)
 	}
+	metrics, err := telemetry.Reference()
+	if err != nil {
+		return nil, err
+	}
 	return map[string][]byte{
+		"metrics.md":         []byte(metrics),
 		"config.schema.json": b.Bytes(),
 		"config.md":          page(schema),
 		"commands.md":        []byte(daemon.CommandsPage()),
