@@ -31,7 +31,7 @@ const maxTables = 8
 // batch. One goroutine uses it.
 type Decoder struct {
 	opt    Options
-	keep   int // bytes of memory that a table keeps
+	keep   int // bytes of memory that stay for the next batch
 	cut    cutter
 	tables []*table // the latest first
 	lay    layout
@@ -47,6 +47,7 @@ type table struct {
 	check  *reader       // reads what pinned requires; nil: nothing
 
 	missing fault // what the last object lacked
+	held    int   // bytes that reader keeps
 }
 
 // NewDecoder returns a decoder with these rules.
@@ -72,7 +73,7 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, MaxBatchBytes))
 	}
 	t := d.table(s, pinned)
-	t.reader.begin(s, d.keep)
+	t.reader.begin(s)
 	o := &d.out
 	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
 	clear(o.Skipped)
@@ -81,7 +82,26 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 	}
 	o.Data = d.layOut(t, len(o.Unit))
 	o.Want = t.reader.want(s)
+	d.shrink(t)
 	return o
+}
+
+// keepBytes is how much memory a decoder keeps from batch to batch, for all tables.
+const keepBytes = 32 << 20
+
+// shrink gives memory back, that of tables not used for long first. t was used just
+// now.
+func (d *Decoder) shrink(t *table) {
+	t.held = t.reader.root.held() + t.reader.rescued.held()
+	total := 0
+	for _, t := range d.tables {
+		if total += t.held; total > d.keep {
+			t.reader.root.free()
+			t.reader.rescued.free()
+			total -= t.held
+			t.held = 0
+		}
+	}
 }
 
 // unit lays out the rows of a record.
@@ -217,12 +237,8 @@ func (r *reader) init(cut *cutter, s *Schema, opt *Options) {
 	r.rescued = node{kind: String, field: f}
 }
 
-// begin prepares for a batch. It keeps at most keep bytes of the last one's memory.
-func (r *reader) begin(s *Schema, keep int) {
-	if r.root.held()+r.rescued.held() > keep {
-		r.root.free()
-		r.rescued.free()
-	}
+// begin prepares for a batch.
+func (r *reader) begin(s *Schema) {
 	r.root.reset()
 	r.rescued.reset()
 	r.news, r.kept = false, 0

@@ -227,10 +227,6 @@ func (n *node) truncate(row int) {
 	}
 }
 
-// keepBytes is how much memory a decoder keeps for a table from batch to batch. If
-// a batch needed more, all of it is given back.
-const keepBytes = 64 << 20
-
 // held returns how much memory n and what is below it hold.
 func (n *node) held() int {
 	size := 8*(cap(n.valid)+cap(n.words)+cap(n.bits)) + 4*cap(n.ends) + cap(n.data)
@@ -240,9 +236,10 @@ func (n *node) held() int {
 	return size
 }
 
-// free gives all memory back. The node has to be reset then.
+// free forgets all rows and gives their memory back.
 func (n *node) free() {
-	n.valid, n.words, n.bits, n.ends, n.data, n.nulls = nil, nil, nil, nil, nil, 0
+	n.valid, n.words, n.bits, n.ends, n.data = nil, nil, nil, nil, nil
+	n.n, n.nulls = 0, 0
 	for _, kid := range n.kids {
 		kid.free()
 	}
