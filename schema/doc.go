@@ -27,4 +27,36 @@
 // has to notice that something is wrong; the scanner, which takes longer and knows
 // no schema, then says what. So a reject cannot depend on a table. The tests hold
 // the two against each other, and both against encoding/json.
+//
+// # What the rules leave open
+//
+// Units. White space separates values, and so does nothing at all. If a value has no
+// end, the rest of its line is one unit, rejected as [CodeSyntax], or as
+// [CodeTrailing] if a value came before it on the line; the next line starts
+// afresh. A record in which that makes more than eight times its size to be read
+// again is rejected to its end, so that time stays linear. A line that is not UTF-8
+// is rejected as [CodeUTF8], whatever else is wrong with it. Values nest 10,000
+// levels deep, or are [CodeDepth].
+//
+// Types. An integer beyond 64 bits, a number beyond a double, text with half a
+// surrogate pair and an array whose elements do not go together say nothing about
+// the type of a column. Text counts as a time if a [TimestampTZ] column could hold
+// it: one that is finer than a microsecond makes a string column. [null] and [{}]
+// have no type, and without a column they are rescued.
+//
+// Declared types. A decimal is filled from JSON numbers; dates ("2006-01-02"), times
+// ("15:04:05.999999"), timestamps without a zone ("2006-01-02T15:04:05", "T" may be
+// a space), uuids (in any case), binary and fixed (base64, padded) from JSON
+// strings. A map is filled from an object: its keys are text, or integers in their
+// shortest form; a value that does not fit is rescued and leaves its key with null.
+//
+// Names. Letters, marks, digits, "_" and "-" stay; anything else becomes "_". A name
+// that is taken gets "_2", "_3" and so on, a reserved one "_" at its end and, if it
+// is one of ours, loses the "_" at its start. The key is kept in the field's doc, see
+// [DocForKey]. Keys of more than [Options].MaxName bytes, with NUL or half a
+// surrogate pair in them, or that differ from an older one in case only, get no
+// column.
+//
+// Rescue. If the rescued text of a row would be more than three times its record,
+// as members far down have long pointers, its nested members are rescued whole.
 package schema
