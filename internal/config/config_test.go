@@ -163,6 +163,11 @@ f.yaml:1:30: limits.max_rows: 3000000000 is too large: at most 2147483647`)
 	f("password: {env: NOPE}", "f.yaml:1:11: password: environment variable NOPE is not set: it should hold the secret")
 	f("key: {env: PW, file: x}", "f.yaml:1:6: key: a secret has either an env or a file: write {env: NAME} or {file: PATH}")
 	f("token: {file: /nonexistent/x}", "f.yaml:1:8: token: there is no file /nonexistent/x: it should hold the secret")
+	loose := filepath.Join(t.TempDir(), "loose")
+	if err := errors.Join(os.WriteFile(loose, []byte("canary-7f3a"), 0o600), os.Chmod(loose, 0o622)); err != nil {
+		t.Fatal(err)
+	}
+	f("key: {file: "+loose+"}", "f.yaml:1:6: key: others may write to "+loose+", which holds the secret: take that away, as with chmod go-w")
 	f("source: {kafak: {}}", `f.yaml:1:10: source.kafak: unknown key; did you mean "kafka"?`)
 	f("source: {}", "f.yaml:1:9: source: nothing is given: write one of: kafka, kinesis")
 	f("source: {kafka: {}, kinesis: {}}", "f.yaml:1:30: source.kinesis: more than one kind is given: write one of: kafka, kinesis")

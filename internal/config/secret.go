@@ -105,6 +105,9 @@ func secretReader(lookup func(string) (string, bool)) func(env, file string) (st
 			}
 			return text, nil
 		}
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 {
+			return "", fmt.Errorf("others may write to %s, which holds the secret: take that away, as with chmod go-w", file)
+		}
 		text, err := os.ReadFile(file)
 		switch {
 		case errors.Is(err, os.ErrNotExist):

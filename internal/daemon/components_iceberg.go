@@ -47,7 +47,7 @@ func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
 		s.Fields = append(s.Fields, schema.Field{Name: schema.Rescued, Type: &schema.Type{Kind: schema.String}})
 		return s
 	}
-	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(columns)}
+	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(columns), iceberg.WithMemory(d.budget)}
 	if d.watched != nil {
 		opts = append(opts, iceberg.WithObserver(iceberg.Observer{Sent: d.watched.Sent, File: d.watched.File}))
 	}

@@ -99,10 +99,8 @@ func (l *lagWatch) lag() []telemetry.Lag {
 			continue
 		}
 		// What was read since the end was asked for is part of the log, too.
-		n, ok := l.u.src.distance(lane.Low, max(end, lane.At))
-		p, err := pipeline.ParsePartition(lane.Partition)
-		if ok && err == nil {
-			lags = append(lags, telemetry.Lag{Partition: p, Records: n})
+		if n, ok := l.u.src.distance(lane.Low, max(end, lane.At)); ok {
+			lags = append(lags, telemetry.Lag{Topic: lane.Name, Partition: lane.ID, Records: n})
 		}
 	}
 	return lags

@@ -81,8 +81,8 @@ func (m *Metrics) Budget(f func() (total, used int64)) {
 
 // Lag is how far one partition is behind its source.
 type Lag struct {
-	Partition pipeline.Partition
-	Records   int64
+	Topic, Partition string
+	Records          int64
 }
 
 // Watched is one pipeline: what it has done, and how to ask what it does.

@@ -56,9 +56,9 @@ func (g gauges) watched(w *Watched) {
 	status, lag := w.mu.status, w.mu.lag
 	w.mu.Unlock()
 	if lag != nil {
-		d := desc("firehosed_lag_records", "Records of the partition that are not yet committed to every table.", "pipeline", "stream", "partition")
+		d := desc("firehosed_lag_records", "Records of the partition that are not yet committed to every table.", "pipeline", "topic", "partition")
 		for _, l := range lag() {
-			g.set(d, float64(l.Records), w.name, l.Partition.Stream, l.Partition.ID)
+			g.set(d, float64(l.Records), w.name, l.Topic, l.Partition)
 		}
 	}
 	if status != nil {

@@ -82,7 +82,7 @@ func TestState(t *testing.T) {
 		},
 	}
 	w.Watch(func() pipeline.Status { return st }, func() []Lag {
-		return []Lag{{pipeline.Partition{Stream: "c", ID: "4"}, 12}}
+		return []Lag{{"orders", "4", 12}}
 	})
 	m.Budget(func() (int64, int64) { return 1000, 77 })
 	got := scrape(t, m)
@@ -98,7 +98,7 @@ func TestState(t *testing.T) {
 		`firehosed_held_by_table{pipeline="shop",table="orders"} 1`,
 		`firehosed_held_seconds{pipeline="shop",table="orders"} 90`,
 		`firehosed_buffer_bytes{pipeline="shop",table="orders"} 64`,
-		`firehosed_lag_records{partition="4",pipeline="shop",stream="c"} 12`,
+		`firehosed_lag_records{partition="4",pipeline="shop",topic="orders"} 12`,
 		`firehosed_last_commit_timestamp_seconds{pipeline="shop",table="clicks"} 1.7e+09`,
 	} {
 		if !strings.Contains(got, want) {
