@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -318,5 +319,56 @@ func TestAllocations(t *testing.T) {
 	})
 	if n > 5000 {
 		t.Errorf("%v allocations for 15000 rows", n)
+	}
+}
+
+// TestDictionaryOutgrown writes columns that get a dictionary for their first row
+// group, and then hold more than any dictionary.
+func TestDictionaryOutgrown(t *testing.T) {
+	s := numbered(opt("text", prim(schema.String)), opt("num", prim(schema.Long)), opt("l", listOf(opt("", prim(schema.String)))))
+	record := func(rows, distinct int) arrow.RecordBatch {
+		b := array.NewRecordBuilder(memory.DefaultAllocator, arrowSchema(s))
+		defer b.Release()
+		for i := range rows {
+			text := strings.Repeat(string(rune('a'+i%distinct%26)), 100) + strconv.Itoa(i%distinct)
+			b.Field(0).(*array.StringBuilder).Append(text)
+			b.Field(1).(*array.Int64Builder).Append(int64(i%distinct) << 20)
+			list := b.Field(2).(*array.ListBuilder)
+			list.Append(true)
+			for range i % 3 {
+				list.ValueBuilder().(*array.StringBuilder).Append(text)
+			}
+		}
+		return b.NewRecordBatch()
+	}
+	recs := []arrow.RecordBatch{record(2000, 10), record(40_000, 40_000), record(2000, 10)}
+	pool, err := NewPool(Options{RowGroupBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := recordsJSON(t, s, recs)
+	for range 2 {
+		var out bytes.Buffer
+		w, err := pool.Writer(&out, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, rec := range recs {
+			if err := w.Write(rec); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m, err := w.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(m.SplitOffsets) != 3 {
+			t.Errorf("%d row groups", len(m.SplitOffsets))
+		}
+		for id, col := range readFile(t, out.Bytes()) {
+			if col != want[id] {
+				t.Errorf("column %d does not hold what was written", id)
+			}
+		}
 	}
 }
