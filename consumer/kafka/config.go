@@ -73,9 +73,11 @@ type TLSConfig struct {
 	Enabled bool `yaml:"enabled"`
 	// CAFile holds the authorities that brokers must be signed by, PEM. Default: the system's.
 	CAFile string `yaml:"ca_file"`
-	// CertFile and KeyFile hold this client's certificate and key, PEM. Default: none.
+	// CertFile holds this client's certificate, PEM. It is read afresh for every
+	// connection. Default: none.
 	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
+	// KeyFile holds the key of this client's certificate, PEM. Default: none.
+	KeyFile string `yaml:"key_file"`
 	// ServerName is what the brokers' certificates must be for. Default: each broker's host.
 	ServerName string `yaml:"server_name"`
 }
@@ -98,22 +100,26 @@ type SASLConfig struct {
 	// Mechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM.
 	// Default: none, no authentication.
 	Mechanism string `yaml:"mechanism"`
-	// Username and Password are for PLAIN and SCRAM. They are read afresh for every
-	// connection, so that a password can be rotated.
+	// Username is for PLAIN and SCRAM.
 	Username string `yaml:"username"`
+	// Password is for PLAIN and SCRAM. It is read afresh for every connection, so that
+	// it can be rotated.
 	Password Secret `yaml:"password"`
 
-	// TokenURL, ClientID, ClientSecret and Scope ask for OAUTHBEARER tokens with
-	// OAuth's client credentials. The URL must be https, unless it is loopback.
-	TokenURL     string `yaml:"token_url"`
-	ClientID     string `yaml:"client_id"`
+	// TokenURL is where OAUTHBEARER tokens come from, with OAuth's client credentials.
+	// It must be https, unless it is loopback.
+	TokenURL string `yaml:"token_url"`
+	// ClientID is the client for TokenURL.
+	ClientID string `yaml:"client_id"`
+	// ClientSecret is the secret of ClientID, read afresh for every token.
 	ClientSecret Secret `yaml:"client_secret"`
-	Scope        string `yaml:"scope"`
+	// Scope is what to ask TokenURL for. Default: none.
+	Scope string `yaml:"scope"`
 
-	// Region and RoleARN are for AWS_MSK_IAM; the credentials come from AWS's usual
-	// chain, and take the role on if there is one. Default of the region: the one in
-	// the broker's name, else AWS_REGION.
-	Region  string `yaml:"region"`
+	// Region is the region for AWS_MSK_IAM. Default: the one in the broker's name,
+	// else AWS_REGION. The credentials come from AWS's usual chain.
+	Region string `yaml:"region"`
+	// RoleARN is a role to take on for AWS_MSK_IAM. Default: none.
 	RoleARN string `yaml:"role_arn"`
 }
 
