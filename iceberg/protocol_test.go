@@ -51,6 +51,7 @@ type protocol struct {
 }
 
 func newProtocol(t *testing.T, seed uint64, mutant string) *protocol {
+	t.Helper()
 	p := &protocol{history: newHistory(t), rng: rand.New(rand.NewPCG(seed, 3)), mutant: mutant, rows: map[int64][walkRecords]int{}, next: 5000}
 	p.do("bind")
 	p.do("bound")
@@ -232,6 +233,7 @@ func (p *protocol) check() string {
 
 // walk returns what broke, with the steps to it.
 func walk(t *testing.T, seed uint64, mutant string) (broken string, complete bool) {
+	t.Helper()
 	p := newProtocol(t, seed, mutant)
 	for range 60 {
 		p.step()
