@@ -16,6 +16,7 @@ import (
 // encoder writes row groups of columns through parquet-go, one column after the
 // other. Its choice of encodings holds for the whole file.
 type encoder struct {
+	plan   *plan
 	choice choice
 	pw     *parquet.Writer
 	chunks []chunk // of the row groups so far, leaf by leaf
@@ -38,14 +39,14 @@ type encoder struct {
 const blockValues = 2048
 
 // perColumn is what a column costs in parquet-go without any values.
-const perColumn = 8 << 10
+const perColumn = 16 << 10
 
 // maxDictionary is where a dictionary ends that kept growing after the first row
 // group. Later pages of the row group are plain.
 const maxDictionary = 1 << 20
 
 func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
-	e := &encoder{choice: ch, pages: pool.opts.PageBytes}
+	e := &encoder{plan: p, choice: ch, pages: pool.opts.PageBytes}
 	root := parquet.Group{}
 	var paths [][]string
 	for _, f := range p.fields {

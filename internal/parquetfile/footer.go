@@ -68,7 +68,7 @@ func (e *encoder) note(cols []*column) {
 }
 
 // close ends the file and adds to m what only the encoded file tells.
-func (e *encoder) close(p *plan, m *Metrics) error {
+func (e *encoder) close(m *Metrics) error {
 	if e.sink.n == 0 {
 		if _, err := io.WriteString(&e.sink, magic); err != nil {
 			return err
@@ -81,7 +81,7 @@ func (e *encoder) close(p *plan, m *Metrics) error {
 	meta := e.pw.File().Metadata()
 	for g := range meta.RowGroups {
 		m.SplitOffsets = append(m.SplitOffsets, meta.RowGroups[g].FileOffset)
-		for i, f := range p.leaves {
+		for i, f := range e.plan.leaves {
 			if f.metrics {
 				m.ColumnSizes[f.id] += meta.RowGroups[g].Columns[e.order[i]].MetaData.TotalCompressedSize
 			}

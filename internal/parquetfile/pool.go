@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/parquet-go/parquet-go"
@@ -12,8 +13,8 @@ import (
 )
 
 // Pool makes writers that share options, a compressor and the memory of files that
-// are done. What is idle goes with the next garbage collections. It is safe for
-// concurrent use.
+// are done. It keeps at most 32 MiB of encoders for the next files; anything else
+// that is idle goes with the next garbage collections. It is safe for concurrent use.
 type Pool struct {
 	opts  Options
 	codec compress.Codec
@@ -22,6 +23,7 @@ type Pool struct {
 	mu struct {
 		sync.Mutex
 		shelves map[*schema.Schema]*shelf
+		idle    []*encoder // the latest last
 	}
 }
 
@@ -29,7 +31,7 @@ type Pool struct {
 type shelf struct {
 	plan *plan
 	sets sync.Pool // of *columnSet
-	encs sync.Pool // of *encoder
+	encs sync.Pool // of *encoder: those too large to be idle
 
 	mu struct {
 		sync.Mutex
@@ -39,6 +41,10 @@ type shelf struct {
 
 // maxShelves bounds the schemas remembered; evolved tables leave old ones behind.
 const maxShelves = 256
+
+// maxIdle bounds the memory of idle encoders. A new one costs more than a small
+// file does, and collections come more often than files.
+const maxIdle = 32 << 20
 
 // NewPool checks o and returns a pool.
 func NewPool(o Options) (*Pool, error) {
@@ -96,7 +102,7 @@ func (p *Pool) encoder(sh *shelf, set *columnSet, out io.Writer) (*encoder, erro
 	sh.mu.Lock()
 	sh.mu.choice = ch
 	sh.mu.Unlock()
-	if e, ok := sh.encs.Get().(*encoder); ok && e.choice == ch {
+	if e := p.take(sh, ch); e != nil {
 		e.start(out)
 		return e, nil
 	}
@@ -115,10 +121,40 @@ func (p *Pool) put(sh *shelf, set *columnSet, e *encoder) {
 		c.total.reset()
 	}
 	sh.sets.Put(set)
-	if e != nil {
-		e.start(io.Discard)
-		sh.encs.Put(e)
+	if e == nil {
+		return
 	}
+	e.start(io.Discard)
+	if e.held > maxIdle {
+		sh.encs.Put(e)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.idle = append(p.mu.idle, e)
+	sum := int64(0)
+	for i := len(p.mu.idle) - 1; i >= 0; i-- {
+		if sum += p.mu.idle[i].held; sum > maxIdle {
+			p.mu.idle = slices.Delete(p.mu.idle, 0, i+1)
+			break
+		}
+	}
+}
+
+// take returns an idle encoder for the schema and the choice, or nil.
+func (p *Pool) take(sh *shelf, ch choice) *encoder {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, e := range slices.Backward(p.mu.idle) {
+		if e.plan == sh.plan && e.choice == ch {
+			p.mu.idle = slices.Delete(p.mu.idle, i, i+1)
+			return e
+		}
+	}
+	if e, ok := sh.encs.Get().(*encoder); ok && e.choice == ch {
+		return e
+	}
+	return nil
 }
 
 // pageBuffers lend out memory for finished pages.

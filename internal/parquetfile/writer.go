@@ -157,7 +157,7 @@ func (w *Writer) finish() (Metrics, error) {
 		w.enc = enc
 	}
 	m := w.set.metrics()
-	if err := w.enc.close(w.shelf.plan, &m); err != nil {
+	if err := w.enc.close(&m); err != nil {
 		return Metrics{}, fmt.Errorf("finish parquet file: %w", err)
 	}
 	m.Rows, m.Size = w.rows, w.out.n
