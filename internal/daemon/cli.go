@@ -45,6 +45,7 @@ type options struct {
 	replay, skip        bool
 	values              bool
 	tables              []string
+	from                string
 	demo                struct {
 		dir            string
 		records, kills int

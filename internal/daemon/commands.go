@@ -40,8 +40,12 @@ left out, TO the first that is not. It makes a new revision of the configuration
 			run: offsetsAcceptGap, flags: operatorFlags, long: `
 PARTITION, FROM and TO as for offsets skip. verify lists every accepted gap.`},
 		{name: "offsets accept-incarnation", args: []string{"TOPIC"}, short: "take a topic that was deleted and made anew, or truncated, as a new log",
-			run: offsetsAcceptIncarnation, flags: operatorFlags, long: `
-TOPIC is a topic, TOPIC/NUMBER for one partition of it, or the key that the halt tells.`},
+			run: offsetsAcceptIncarnation, flags: func(fs *flag.FlagSet, o *options) {
+				operatorFlags(fs, o)
+				fs.StringVar(&o.from, "from", "", "the `OFFSET` at which the new log of a partition begins")
+			}, long: `
+TOPIC is a topic that was made anew, TOPIC/NUMBER a partition that was truncated, or either's
+key as the halt tells it. What is read from then on counts as new, whatever its offsets.`},
 		{name: "control rebuild", short: "write a control prefix that was lost anew, from the tables", run: controlRebuild,
 			flags: func(fs *flag.FlagSet, o *options) {
 				operatorFlags(fs, o)

@@ -5,9 +5,10 @@ import (
 	"runtime/debug"
 )
 
-// overhead is what the process may need beside the budget, in bytes: code,
-// stacks, connections, metadata of tables, and garbage not yet collected.
-const overhead = 128 << 20
+// overhead is what the heap may take beside the budget, in bytes: connections,
+// metadata of tables, pages being encoded, and garbage not yet collected. The code of
+// the binary, some 70 MiB, comes on top.
+const overhead = 72 << 20
 
 // limitMemory makes the collector work harder as the heap nears budget and
 // overhead, unless GOMEMLIMIT says otherwise. It returns the limit in force.

@@ -121,37 +121,50 @@ func offsetsAcceptGap(ctx context.Context, c *call) error {
 
 func offsetsAcceptIncarnation(ctx context.Context, c *call) error {
 	return c.decide(ctx, func(ctx context.Context, u *unit) (string, error) {
-		key, err := u.incarnation(ctx, c.args[0])
+		key, whole, err := u.incarnation(ctx, c.args[0])
 		if err != nil {
 			return "", err
 		}
-		_, err = u.ctl.Append(ctx, func(*pipeline.Decisions) (*pipeline.Entry, error) {
-			return &pipeline.Entry{Kind: pipeline.KindIncarnation, Partition: key, Name: c.args[0]}, nil
+		var from pipeline.Position
+		switch {
+		case c.from != "":
+			if from, err = u.src.position(c.from); err != nil {
+				return "", &exitError{ExitUsage, err}
+			}
+		case !whole:
+			return "", usagef("offsets accept-incarnation of one partition wants --from OFFSET: where the new log begins; the halt tells it")
+		}
+		what := key + " is taken as a new log"
+		_, err = u.ctl.Append(ctx, func(log *pipeline.Decisions) (*pipeline.Entry, error) {
+			if e := log.Accepted(key); e != nil && (whole || e.From == from) {
+				what = key + " was taken as a new log already"
+				return nil, nil
+			}
+			return &pipeline.Entry{Kind: pipeline.KindIncarnation, Partition: key, From: from}, nil
 		})
-		return key + " is taken as a new log, from its start", err
+		return what, err
 	})
 }
 
-// incarnation resolves a source key, a stream key, TOPIC or TOPIC/PARTITION.
-func (u *unit) incarnation(ctx context.Context, arg string) (string, error) {
-	switch strings.Count(arg, ":") {
-	case 2, 3:
-		return arg, nil
-	}
-	if strings.Contains(arg, "/") {
-		p, err := u.partition(ctx, arg)
-		return p.Key(), err
+// incarnation resolves a source key, a stream key, TOPIC or TOPIC/PARTITION, as the
+// source calls it. whole: it is all partitions of a stream.
+func (u *unit) incarnation(ctx context.Context, arg string) (key string, whole bool, err error) {
+	if n := strings.Count(arg, ":"); n == 2 || n == 3 {
+		return arg, n == 2, nil
 	}
 	parts, err := u.src.Partitions(ctx)
 	if err != nil {
-		return "", fmt.Errorf("list partitions: %w", err)
+		return "", false, fmt.Errorf("list partitions: %w", err)
 	}
 	for _, p := range parts {
-		if u.src.Name(p) == arg {
-			return p.StreamKey(), nil
+		switch arg {
+		case u.src.Name(p):
+			return p.StreamKey(), true, nil
+		case u.src.Name(p) + "/" + p.ID:
+			return p.Key(), false, nil
 		}
 	}
-	return "", usagef("the source has no topic %q: name a topic, TOPIC/PARTITION or the key that the halt tells", arg)
+	return "", false, usagef("the source has no topic or partition %q: name TOPIC, TOPIC/NUMBER or the key that the halt tells", arg)
 }
 
 // span resolves PARTITION FROM TO.
@@ -178,7 +191,7 @@ func (u *unit) partition(ctx context.Context, arg string) (pipeline.Partition, e
 		if err != nil {
 			return p, &exitError{ExitUsage, err}
 		}
-		return p, nil
+		return u.ctl.Known().Identity(p), nil
 	}
 	parts, err := u.src.Partitions(ctx)
 	if err != nil {
