@@ -56,7 +56,7 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	if o.sets != "" {
-		fmt.Printf("%-4s %9s %9s %9s | %s\n", "set", "records", "MB", "seconds", "per CPU second of the worker: MB, records; after 30 %: MB, records | peak MB")
+		fmt.Printf("%-4s %9s %9s %9s | %s\n", "set", "records", "MB", "seconds", "per CPU second of the worker: MB, records; steady: MB, records | peak MB")
 		for name := range strings.SplitSeq(o.sets, ",") {
 			if err := throughput(ctx, o, name); err != nil {
 				return fmt.Errorf("set %s: %w", name, err)
@@ -100,16 +100,17 @@ func throughput(ctx context.Context, o options, name string) error {
 		return err
 	}
 	defer p.stop()
-	var warmCPU time.Duration
-	var warm, sum int64
+	var marks []mark // one whenever a commit moved the group's offsets
+	var sum int64
 	for sum < records {
 		time.Sleep(20 * time.Millisecond)
 		if err := p.alive(); err != nil {
 			return err
 		}
-		if sum, _ = w.acked(ctx); warm == 0 && sum*10 >= records*3 && sum < records {
-			warm = sum
-			warmCPU, _ = p.cpu()
+		before := sum
+		if sum, _ = w.acked(ctx); sum > before && sum < records {
+			at, _ := p.cpu()
+			marks = append(marks, mark{sum, at})
 		}
 	}
 	cpu, peak := p.cpu()
@@ -118,11 +119,27 @@ func throughput(ctx context.Context, o options, name string) error {
 		return fmt.Sprintf("%6.1f %9.0f", float64(n)*mean/d.Seconds(), float64(n)/d.Seconds())
 	}
 	after := "     -         -"
-	if warm > 0 {
-		after = rate(records-warm, cpu-warmCPU)
+	if a, b, ok := steady(marks, records); ok {
+		after = rate(b.records-a.records, b.cpu-a.cpu)
 	}
 	fmt.Printf("%-4s %9d %9d %9.1f | %s; %s | %d\n", name, records, size>>20, time.Since(began).Seconds(), rate(records, cpu), after, peak>>20)
 	return nil
+}
+
+// mark is how much CPU time the worker had taken when its offsets stood at records.
+type mark struct {
+	records int64
+	cpu     time.Duration
+}
+
+// steady returns the marks that the middle of a run lies between: from 30 % on, and before the last. At both the worker
+// has about as much under way that is paid for and not acknowledged.
+func steady(marks []mark, records int64) (a, b mark, ok bool) {
+	i := slices.IndexFunc(marks, func(m mark) bool { return m.records*10 >= records*3 })
+	if i < 0 || i+1 >= len(marks) {
+		return a, b, false
+	}
+	return marks[i], marks[len(marks)-1], true
 }
 
 // fresh appends at a steady rate for some intervals and prints how long records took to become visible.
