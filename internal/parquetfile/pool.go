@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -19,6 +20,7 @@ type Pool struct {
 	opts  Options
 	codec compress.Codec
 	pages parquet.BufferPool
+	turns chan struct{} // held while a row group is encoded
 
 	mu struct {
 		sync.Mutex
@@ -57,6 +59,7 @@ func NewPool(o Options) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{opts: o, codec: codec, pages: &pageBuffers{}}
+	p.turns = make(chan struct{}, runtime.GOMAXPROCS(0)) // more would only take memory
 	p.mu.shelves = map[*schema.Schema]*shelf{}
 	return p, nil
 }

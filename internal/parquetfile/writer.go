@@ -100,6 +100,8 @@ func (w *Writer) flush() error {
 	if w.open == 0 {
 		return nil
 	}
+	w.pool.turns <- struct{}{}
+	defer func() { <-w.pool.turns }()
 	if w.enc == nil {
 		enc, err := w.pool.encoder(w.shelf, w.set, w.out)
 		if err != nil {
