@@ -87,7 +87,10 @@ func (t *table) accept(md icetable.Metadata) error {
 	}
 	l, err := newLayout(md)
 	if err != nil {
-		return fmt.Errorf("load table %s: %w", t.name, err)
+		return &pipeline.Halt{
+			Class: pipeline.HaltRefused, Detail: fmt.Sprintf("table %s cannot be written: %v", t.name, err),
+			Remedy: "change the column or partition field that stands in the way, or choose another table",
+		}
 	}
 	t.mu.layouts = append([]*layout{l}, t.mu.layouts...)
 	t.mu.layouts = t.mu.layouts[:min(len(t.mu.layouts), maxLayouts)]
@@ -102,14 +105,25 @@ type decide func(ctx context.Context, b *base) (*edit, error)
 
 var errAgain = errors.New("look again")
 
+// ownTries bounds the attempts of a commit without rows (a binding, a fence, a
+// resume, a change of the schema): its caller is there to try again, and to say why.
+const ownTries = 10
+
 // run is the commit loop: load, decide, send once; after any error start over. It
-// ends when the table says so or ctx does, never by a count, and deletes nothing.
+// ends when the table says so or ctx does, with rows never by a count, and deletes
+// nothing.
 func (t *table) run(ctx context.Context, ch *change, d decide) error {
 	var last error
 	for attempt := 0; ; attempt++ {
 		if attempt > 0 {
 			if err := t.sink.pause(ctx, attempt); err != nil {
-				return fmt.Errorf("commit to table %s: %w (last: %w)", t.name, err, last)
+				return fmt.Errorf("commit to table %s: %w", t.name, errors.Join(err, last))
+			}
+			if ch.kind != kindData && attempt >= ownTries {
+				return last
+			}
+			if attempt >= 4 && attempt&(attempt-1) == 0 {
+				t.sink.log.LogAttrs(ctx, slog.LevelWarn, "commit is tried again", slog.String("table", t.name), slog.Int("attempt", attempt), slog.Any("error", last))
 			}
 		}
 		if err := t.sink.pace.wait(ctx, t.name); err != nil {

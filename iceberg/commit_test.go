@@ -222,9 +222,6 @@ func TestUnknownOutcome(t *testing.T) {
 			t.Fatalf("status %d: %d requests, want 1", status, n-first+1)
 		}
 		r.srv.SetFault(func(n int) icebergtest.Fault { // not applied: tried again
-			return icebergtest.Fault{Status: status, Drop: n == first+1}
-		})
-		r.srv.SetFault(func(n int) icebergtest.Fault {
 			if n == first+1 {
 				return icebergtest.Fault{Status: status, Drop: true}
 			}

@@ -2,6 +2,7 @@ package iceberg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	icego "github.com/apache/iceberg-go"
@@ -35,7 +36,13 @@ func (t *table) evolve(ctx context.Context, want *schema.Schema, rebinding bool)
 	for attempt := 0; ; attempt++ {
 		if attempt > 0 {
 			if err := t.sink.pause(ctx, attempt); err != nil {
-				return nil, fmt.Errorf("evolve table %s: %w (last: %w)", t.name, err, last)
+				return nil, fmt.Errorf("evolve table %s: %w", t.name, errors.Join(err, last))
+			}
+			if attempt >= ownTries && last == nil { // the catalog took the schemas, and shows others
+				return t.Schema(), nil
+			}
+			if attempt >= ownTries {
+				return nil, fmt.Errorf("evolve table %s: %w", t.name, last)
 			}
 		}
 		have, reqs, ups, err := t.evolution(ctx, want, rebinding)

@@ -68,6 +68,29 @@ func TestPropertyThatTheCatalogChangesIsRefused(t *testing.T) {
 	}
 }
 
+func TestBindingGivesUpWhereACommitDoesNot(t *testing.T) {
+	r := newRig(t)
+	w := r.unbound()
+	r.must(w.create(t.Context()))
+	n := r.srv.Commits()
+	refuse := func(int) icebergtest.Fault { return icebergtest.Fault{Status: 503, Drop: true} }
+	r.srv.SetFault(refuse)
+	if _, err := w.sink.Table(t.Context(), "ns.t", r.st); err == nil || r.srv.Commits()-n != ownTries {
+		t.Fatalf("%v after %d attempts, want an error after %d", err, r.srv.Commits()-n, ownTries)
+	}
+	r.srv.SetFault(nil)
+	w = r.worker()
+	n = r.srv.Commits()
+	r.srv.SetFault(func(i int) icebergtest.Fault {
+		if i-n <= 3*ownTries {
+			return refuse(i)
+		}
+		return icebergtest.Fault{}
+	})
+	r.must(r.commit(w, -1, 100))
+	r.want(100, 100)
+}
+
 func TestFence(t *testing.T) {
 	r := newRig(t)
 	w, old := r.worker(), r.worker()

@@ -22,6 +22,7 @@ type Sink struct {
 	who       string // holder of leases
 	log       *slog.Logger
 	obs       Observer
+	memory    int64 // bytes; 0: no bound
 	base      func(table string) *schema.Schema
 	pause     func(ctx context.Context, attempt int) error
 	pace      *pacer
@@ -51,6 +52,11 @@ func WithLogger(l *slog.Logger) Option { return func(s *Sink) { s.log = l } }
 func WithCatalog(c Catalog) Option {
 	return func(s *Sink) { s.cat, s.closeCat = c, func() error { return nil } }
 }
+
+// WithMemory tells how many bytes the process means to hold. Row groups, which are
+// built in memory, take at most a sixteenth of it, and at least 4 MiB. Default: no
+// such bound, row groups take up to 64 MiB.
+func WithMemory(bytes int64) Option { return func(s *Sink) { s.memory = bytes } }
 
 // WithColumns sets the columns that every table shall have from the start: those
 // that firehosed fills itself. Default [BaseColumns] for each. Columns that the
@@ -172,8 +178,17 @@ func (s *Sink) location(name string, ident []string) string {
 
 // rowGroupBytes is how many bytes of values a row group takes.
 func (s *Sink) rowGroupBytes() int64 {
-	return min(parquetfile.DefaultRowGroupBytes, s.cfg.TargetFileSize)
+	n := min(parquetfile.DefaultRowGroupBytes, s.cfg.TargetFileSize)
+	if s.memory > 0 { // a lane holds one, and its pages while they are encoded
+		n = min(n, max(minRowGroupBytes, s.memory/rowGroupShare))
+	}
+	return n
 }
+
+const (
+	minRowGroupBytes = 4 << 20
+	rowGroupShare    = 16 // of the memory
+)
 
 // chunkBytes bounds a chunk of the vector property.
 func (s *Sink) chunkBytes() int {
