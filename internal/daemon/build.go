@@ -47,7 +47,7 @@ func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, l
 	}
 	u.store = control.New(bucket)
 	u.ctl = pipeline.NewControl(u.store, name, worker())
-	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: f.MemoryBudget, watched: watched}
+	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: flowing(f.MemoryBudget), watched: watched}
 	so, err := chosenSource(p.Source.component)
 	if err != nil {
 		return nil, err

@@ -56,7 +56,7 @@ func runCommand(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(f.MemoryBudget)}
+	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(flowing(f.MemoryBudget))}
 	d.phase.Store(admin.Starting)
 	limit := limitMemory(f.MemoryBudget, c.LookupEnv)
 	log.Info("starting", "version", Version(), "file", c.file, "pid", os.Getpid(), "pipelines", slices.Sorted(maps.Keys(f.Pipelines)),
