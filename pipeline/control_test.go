@@ -135,6 +135,9 @@ func TestRevisionsDoNotTakeTurns(t *testing.T) {
 	if _, err := c.AppendSkip(ctx, Skip{Partition: "kafka:c:t:0", From: "1", To: "2"}); err != nil {
 		t.Fatal(err)
 	}
+	if p := (Partition{"kafka", "c", "t", "0"}); !c.Skipped(p, "1", "2") || c.Skipped(p, "1", "3") || c.Skipped(p, "0", "2") {
+		t.Error("the skip is not what was decided")
+	}
 	want("A", 0, 4) // the skip is not in the file, and stays
 	refused("B", 0, 2)
 	want("C", 0, 5)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Superseded says that this worker's configuration is not the pipeline's newest.
@@ -235,6 +236,21 @@ func (c *Control) Steps(ctx context.Context, r Revision, plan Plan, admit Admit)
 		s.Stages = append([]Stage{skipper(pure.Skips)}, s.Stages...)
 		return s
 	}, nil
+}
+
+// Skipped reports whether an operator has decided to leave out all records of a
+// partition, as the source calls it, between two positions. It goes by the newest
+// revision that this worker knows of; what cannot be looked up is not skipped.
+func (c *Control) Skipped(raw Partition, from, to Position) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	log := c.Known()
+	_, pure, err := c.newest(ctx, log)
+	if err != nil {
+		return false
+	}
+	key := log.Identity(raw).Key()
+	return slices.ContainsFunc(pure.Skips, func(s Skip) bool { return s.Partition == key && s.From <= from && s.To >= to })
 }
 
 // skipper drops the records that an operator chose to leave out.

@@ -24,7 +24,7 @@ func newKafka(cfg kafka.Config, d deps) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	src, err := kafka.New(cfg, kafka.WithLogger(d.log), kafka.WithBudget(d.share))
+	src, err := kafka.New(cfg, kafka.WithLogger(d.log), kafka.WithBudget(d.share), kafka.WithSkips(d.ctl.Skipped))
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +46,9 @@ func kafkaPosition(text string) (pipeline.Position, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
 		return "", fmt.Errorf("%q is not an offset: write a number from 0", text)
+	}
+	if n == 0 {
+		return "", nil // the start of the log, whatever it begins with
 	}
 	return pipeline.Position(fmt.Sprintf("%0*d", kafkaDigits, n)), nil
 }
