@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	lagEvery   = 5 * time.Second // how often the ends of partitions are asked for
-	lagAtATime = 4               // partitions asked for at once
+	lagEvery   = 5 * time.Second       // how often the ends of partitions are asked for, at most
+	lagEach    = 50 * time.Millisecond // and the time that passes for each of them
+	lagAtATime = 4                     // partitions asked for at once
 )
 
 // lagWatch keeps how far the partitions that this worker reads are behind. The
@@ -30,8 +31,8 @@ type lagWatch struct {
 // run asks again and again until ctx ends.
 func (l *lagWatch) run(ctx context.Context) {
 	for {
-		l.ask(ctx)
-		t := time.NewTimer(lagEvery)
+		n := l.ask(ctx)
+		t := time.NewTimer(max(lagEvery, time.Duration(n)*lagEach))
 		select {
 		case <-ctx.Done():
 			t.Stop()
@@ -42,20 +43,20 @@ func (l *lagWatch) run(ctx context.Context) {
 }
 
 // ask reads the ends of all partitions that are being read. One that does not
-// answer keeps its old end.
-func (l *lagWatch) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lagEvery*2)
-	defer cancel()
+// answer keeps its old end. It returns how many there are.
+func (l *lagWatch) ask(ctx context.Context) int {
 	mine := map[string]bool{}
 	for _, lane := range l.status().Lanes {
 		mine[lane.Partition] = true
 	}
 	if len(mine) == 0 {
-		return
+		return 0
 	}
+	ctx, cancel := context.WithTimeout(ctx, max(2*lagEvery, time.Duration(len(mine))*lagEach))
+	defer cancel()
 	parts, err := l.u.src.Partitions(ctx)
 	if err != nil {
-		return // reading tells it, and louder
+		return len(mine) // reading tells it, and louder
 	}
 	log := l.u.ctl.Known()
 	var wg sync.WaitGroup
@@ -79,6 +80,7 @@ func (l *lagWatch) ask(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	return len(mine)
 }
 
 // endOfTime is a time to come, which Locate takes for the end of a log.
