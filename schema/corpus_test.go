@@ -214,7 +214,8 @@ func (c *corpusCase) run(t *testing.T) string {
 			t.Errorf("case %s: more is wanted: %s", c.in, show(o.Want))
 		}
 	}
-	defer o.Data.Release()
+	data := o.Data
+	defer data.Release()
 	for row := range o.Unit {
 		out.WriteString(strings.TrimSpace(fmt.Sprintf("row %d.%d %s", o.Unit[row], o.Sub[row], short(rowText(o, s, row)))) + "\n")
 	}
@@ -230,7 +231,20 @@ func (c *corpusCase) run(t *testing.T) string {
 		checkRows(t, o, s, c.units)
 		checkUnits(t, o, c.units)
 	}
+	c.sameForAll(t, r, verdicts(o))
 	return out.String()
+}
+
+// sameForAll checks that what is a row does not depend on the table.
+func (c *corpusCase) sameForAll(t *testing.T, r *rig, want string) {
+	t.Helper()
+	for _, s := range shapes(t) {
+		o := r.d.Decode(c.units, s, c.pinned)
+		o.Data.Release()
+		if got := verdicts(o); got != want {
+			t.Errorf("case %s\nis for the table %s:\n%s\nnot\n%s", c.in, show(s), short(got), short(want))
+		}
+	}
 }
 
 // rowText shows the cells that are not null, in the order of the schema, and what

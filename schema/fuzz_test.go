@@ -19,6 +19,9 @@ func shapes(tb testing.TB) []*Schema {
 		`struct<a: long, b: string, c: struct<d: list<long>, e: timestamptz>, l: list<struct<x: long, y: string>>>`,
 		`struct<a: string, b: list<list<double>>, c: map<string, long>, l: map<string, list<string>>, k: boolean>`,
 		`struct<a: decimal(10, 2), b: uuid, c: date, l: list<map<string, struct<x: int>>>, k: float>`,
+		`struct<a: double, b: boolean, c: timestamptz, d: int, e: list<boolean>, k: string, l: float, z: double>`,
+		`struct<a: boolean, b: double, c: struct<c: double>, d: string, x: long, z: list<long>>`,
+		`struct<a: timestamptz, b: map<string, double>, c: long, l: list<double>>`,
 		`struct<a: struct<a: struct<a: struct<a: long>>>, b: binary, c: fixed[3], k: time, l: timestamp, m: timestamp_ns, n: int, _fh_rescued: string>`,
 	} {
 		typ, err := ParseType(text)

@@ -140,13 +140,13 @@ func randomTable(t *testing.T, seed uint64) {
 		opt.MaxDepth = 2 + m.IntN(3)
 	}
 	if seed%7 >= 5 {
-		opt.Declared = shapes(t)[m.IntN(4)]
+		opt.Declared = shapes(t)[m.IntN(7)]
 	}
 	r := newRig(t, opt)
 	defer r.mem.AssertSize(t, 0)
 	var s *Schema
 	if seed%6 == 5 {
-		s = shapes(t)[m.IntN(4)]
+		s = shapes(t)[m.IntN(7)]
 	}
 	var units [][]byte
 	for range 4 {
