@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -182,6 +183,42 @@ func (t *table) spare(ctx context.Context, b *base, old candidates) error {
 		}
 	}
 	return nil
+}
+
+// maxVectors bounds the vectors that one run looks at and the next one removes.
+const maxVectors = 10_000
+
+// removeVectors removes the vectors of snapshots that the table no longer has. One
+// that is not in the table may belong to a commit on its way: only what was not
+// there at the last search either, a day ago, is removed. It returns the others.
+func (t *table) removeVectors(ctx context.Context, before []string) (removed int, waiting []string, err error) {
+	b, err := t.load(ctx)
+	if err != nil || b.reg.state != OK {
+		return 0, before, err
+	}
+	store, prefix := t.sink.ctl.Store(), vectorPrefix(b.md)
+	keys, err := store.Keys(ctx, prefix)
+	if err != nil {
+		return 0, before, fmt.Errorf("list %s: %w", prefix, err)
+	}
+	kept := map[string]bool{}
+	for _, s := range b.md.Snapshots() {
+		kept[strconv.FormatInt(s.SnapshotID, 10)] = true
+	}
+	for _, key := range keys {
+		id := strings.TrimPrefix(key, prefix)
+		switch {
+		case kept[id]:
+		case slices.Contains(before, id):
+			if err := store.Delete(ctx, key); err != nil {
+				return removed, before, fmt.Errorf("remove %s: %w", key, err)
+			}
+			removed++
+		case len(waiting) < maxVectors:
+			waiting = append(waiting, id)
+		}
+	}
+	return removed, waiting, nil
 }
 
 func fingerprint(location string) [16]byte {

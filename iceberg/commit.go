@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	icego "github.com/apache/iceberg-go"
@@ -277,8 +278,10 @@ func (t *table) keepVector(ctx context.Context, md icetable.Metadata, sid int64,
 	}
 }
 
+func vectorPrefix(md icetable.Metadata) string { return "wm/" + md.TableUUID().String() + "/" }
+
 func vectorObject(md icetable.Metadata, sid int64) string {
-	return fmt.Sprintf("wm/%s/%d", md.TableUUID(), sid)
+	return vectorPrefix(md) + strconv.FormatInt(sid, 10)
 }
 
 // backoff waits before attempt n: full jitter below 50 ms doubled each time, at most 5 s.

@@ -28,6 +28,7 @@ type Maintenance struct {
 	Snapshots int // expired
 	Metadata  int // metadata.json files removed
 	Orphans   int // files removed that no snapshot refers to
+	Vectors   int // vectors of snapshots that are gone, removed from the control prefix
 }
 
 // lease says who maintains a table. Two at once only waste work.
@@ -35,6 +36,7 @@ type lease struct {
 	Who     string    `json:"who"`
 	Until   time.Time `json:"until"`
 	Orphans time.Time `json:"orphans"` // when orphans were last looked for
+	Vectors []string  `json:"vectors"` // snapshots that had a vector then and were not in the table
 }
 
 // Maintain merges small manifests, and, of a table that this pipeline created,
@@ -67,8 +69,10 @@ func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
 			if time.Since(l.Orphans) < orphanEvery {
 				return nil
 			}
-			done.Orphans, err = t.removeOrphans(ctx)
-			if err == nil {
+			if done.Orphans, err = t.removeOrphans(ctx); err != nil {
+				return err
+			}
+			if done.Vectors, l.Vectors, err = t.removeVectors(ctx, l.Vectors); err == nil {
 				l.Orphans = time.Now().UTC()
 			}
 			return err
@@ -85,7 +89,8 @@ func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
 	errs = append(errs, t.release(context.WithoutCancel(ctx), b.md, l))
 	if done != (Maintenance{}) {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "table maintained", slog.String("table", name), slog.Int("manifests", done.Manifests),
-			slog.Int("snapshots", done.Snapshots), slog.Int("metadata", done.Metadata), slog.Int("orphans", done.Orphans))
+			slog.Int("snapshots", done.Snapshots), slog.Int("metadata", done.Metadata), slog.Int("orphans", done.Orphans),
+			slog.Int("vectors", done.Vectors))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return done, fmt.Errorf("maintain table %s: %w", name, err)
@@ -132,7 +137,10 @@ func (t *table) release(ctx context.Context, md icetable.Metadata, l lease) erro
 		return fmt.Errorf("read %s: %w", key, err)
 	}
 	var now lease
-	if damaged := json.Unmarshal(old, &now) != nil; damaged || now.Who != l.Who {
+	if err := json.Unmarshal(old, &now); err != nil {
+		now = lease{} // damaged, or gone: not ours any more
+	}
+	if now.Who != l.Who {
 		return nil
 	}
 	val, err := json.Marshal(l)

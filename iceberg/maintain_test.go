@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -195,4 +196,39 @@ func TestForeignTablesAreNotExpired(t *testing.T) {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	r.want(200, 200)
+}
+
+func TestVectorsOfGoneSnapshotsAreRemoved(t *testing.T) {
+	r := newRig(t)
+	w := r.worker()
+	big := func(from, to int) {
+		t.Helper()
+		ch := newChange(kindData, newID())
+		for i := range 200 {
+			p := p0
+			p.ID = strconv.Itoa(i * i)
+			ch.claims = append(ch.claims, claim(p, from, to+i*7919%101))
+			if from >= 0 {
+				ch.claims[i].From = at(from + i*7919%101)
+			}
+		}
+		r.must(w.commitData(t.Context(), ch, r.st, staged{}))
+	}
+	big(-1, 1000)
+	first := r.head()
+	big(1000, 5000)
+	r.must(r.store.Swap(t.Context(), vectorPrefix(r.meta())+"42", nil, []byte("of a commit on its way")))
+	r.must(r.srv.Apply("ns.t", icetable.NewRemoveSnapshotsUpdate([]int64{first}, false)))
+	removed, waiting, err := w.removeVectors(t.Context(), nil)
+	if err != nil || removed != 0 || len(waiting) != 2 {
+		t.Fatal(removed, waiting, err)
+	}
+	removed, waiting, err = w.removeVectors(t.Context(), []string{strconv.FormatInt(first, 10)})
+	if err != nil || removed != 1 || !slices.Equal(waiting, []string{"42"}) {
+		t.Fatal(removed, waiting, err)
+	}
+	keys, err := r.store.Keys(t.Context(), "wm/")
+	if err != nil || len(keys) != 2 {
+		t.Fatal(keys, err)
+	}
 }
