@@ -55,6 +55,21 @@ func (s *Sink) catalog(ctx context.Context) (Catalog, error) {
 	return cat, nil
 }
 
+// relogin makes the next call open a new session if err says that cat's credentials
+// no longer hold: the client itself asks for a new token only when the old one is due.
+func (s *Sink) relogin(ctx context.Context, cat Catalog, err error) {
+	if s.cfg.Catalog.REST == nil || !errors.Is(err, rest.ErrUnauthorized) && !errors.Is(err, rest.ErrAuthorizationExpired) {
+		return
+	}
+	if s.opening.take(ctx) != nil {
+		return
+	}
+	defer s.opening.give()
+	if s.cat == cat {
+		s.cat = nil // not closed: others may be in the middle of a call
+	}
+}
+
 func openCatalog(ctx context.Context, cfg Config) (Catalog, func() error, error) {
 	switch c := cfg.Catalog; {
 	case c.REST != nil:

@@ -55,6 +55,7 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 		return nil, t.halt(Replaced, "the catalog has no table %v any more", t.ident)
 	}
 	if err != nil {
+		t.sink.relogin(ctx, cat, err)
 		return nil, fmt.Errorf("load table %s: %w", t.name, err)
 	}
 	md := tbl.Metadata()

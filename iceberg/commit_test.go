@@ -381,3 +381,26 @@ func TestOldFilesAreNotPublished(t *testing.T) {
 		t.Fatalf("want rebuild, got %v", err)
 	}
 }
+
+func TestASessionThatExpiredIsOpenedAnew(t *testing.T) {
+	r := newRig(t)
+	cfg := r.config()
+	cfg.Catalog.REST = &RESTConfig{URI: r.srv.URL, Token: "t"}
+	s, err := New(cfg, r.control())
+	r.must(err)
+	s.pause = func(ctx context.Context, _ int) error { return ctx.Err() }
+	_, err = s.Table(t.Context(), "ns.t", r.st)
+	r.must(err)
+	w, err := s.handle("ns.t")
+	r.must(err)
+	r.srv.Expire()
+	r.must(r.commit(w, -1, 100))
+	r.srv.Expire()
+	if _, err := w.Watermarks(t.Context(), nil); err == nil {
+		t.Error("the catalog refuses the token")
+	}
+	if _, err := w.Watermarks(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	r.must(s.Close(t.Context()))
+}

@@ -50,7 +50,7 @@ func (t *table) fence(ctx context.Context, b *base, st pipeline.Stamp) (*edit, p
 		if st.Epoch > was.Epoch {
 			e.header = func(sid, seq int64) *header {
 				h := r.hdr.next(st, sid, seq, false)
-				h.Src = nil
+				h.Src, h.Ended = nil, nil
 				return h
 			}
 		}

@@ -35,11 +35,11 @@ type REST struct {
 	mu struct {
 		sync.Mutex
 		fault      func(n int) Fault
+		expired    bool // sessions opened so far
 		namespaces map[string]bool
 		tables     map[string]entry
 		stale      map[string]entry // what loads show instead
 		commits    int
-		loads      int
 	}
 }
 
@@ -55,6 +55,9 @@ func NewREST(dir string) *REST {
 	c.mu.namespaces, c.mu.tables, c.mu.stale = map[string]bool{}, map[string]entry{}, map[string]entry{}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
+		c.mu.Lock()
+		c.mu.expired = false
+		c.mu.Unlock()
 		answer(w, http.StatusOK, map[string]any{"defaults": map[string]string{}, "overrides": map[string]string{}})
 	})
 	mux.HandleFunc("POST /v1/namespaces", c.createNamespace)
@@ -77,6 +80,13 @@ func (c *REST) SetFault(f func(n int) Fault) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mu.fault = f
+}
+
+// Expire makes loads answer 401 until a client opens a new session.
+func (c *REST) Expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.expired = true
 }
 
 // Commits returns how many commit requests there were.
@@ -178,7 +188,10 @@ func (c *REST) create(w http.ResponseWriter, r *http.Request) {
 func (c *REST) load(w http.ResponseWriter, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.mu.loads++
+	if c.mu.expired {
+		refuse(w, http.StatusUnauthorized, "NotAuthorizedException", "the token is no longer valid")
+		return
+	}
 	e, ok := c.mu.tables[tableOf(r)]
 	if old, is := c.mu.stale[tableOf(r)]; is {
 		e = old
