@@ -26,6 +26,7 @@ var (
 	seed    = flag.Uint64("seed", 1, "of records, moments of kills and choices")
 	engines = flag.String("engines", "duckdb,pyiceberg", "that judge the tables: duckdb, pyiceberg, clickhouse")
 	binary  = flag.String("binary", "", "firehosed to test; default: built from this tree")
+	outage  = flag.Duration("outage", 30*time.Second, "how long the catalog is down in the test of the backlog")
 	keep    = flag.String("keep", "", "folder for what the tests write; default: a temporary one")
 )
 
@@ -128,6 +129,7 @@ type world struct {
 	place     place
 	config    string // path of the configuration
 	static    string // the worker's instance_id, where there is only one worker
+	top       string // YAML at the top of the configuration
 	stream    *gen.Stream
 	total     int
 	client    *kgo.Client
@@ -194,6 +196,7 @@ func (w *world) configure(more string) {
 		member = ", instance_id: " + w.static
 	}
 	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
+%s
 pipelines:
   %s:
     source:
@@ -203,7 +206,7 @@ pipelines:
         namespace: %s
         commit_interval: 1s
 %s
-%s`, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, indent(w.place.sink, 8), indent(more, 4))
+%s`, w.top, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, indent(w.place.sink, 8), indent(more, 4))
 	w.config = filepath.Join(w.dir, "firehosed.yaml")
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
