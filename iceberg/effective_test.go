@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -269,4 +270,37 @@ func FuzzHeader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, chunk string) {
 		_, _, _ = decodeHeader(icego.Properties{headerKey("p"): text, chunkKey("p", 0): chunk}, "p")
 	})
+}
+
+func TestSummaryOfTheFormatPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/formats/snapshots.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	text, _, _ := strings.Cut(rest, "\n")
+	packed := &pipeline.Packed{}
+	if err := json.Unmarshal([]byte(text), packed); err != nil {
+		t.Fatal(err)
+	}
+	vec, err := packed.Vector()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := pipeline.ParsePartition(packed.Streams[0] + ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := p
+	q.ID = "1"
+	cursor := func(n int) pipeline.Cursor { return pipeline.Cursor{At: at(n).At, Epoch: 2 + 1} }
+	want := pipeline.Vector{p: {At: cursor(1200), Floor: at(1000).At}, q: {At: cursor(1187), Floor: at(1187).At}}
+	if d := cmp.Diff(want, vec); d != "" {
+		t.Error(d)
+	}
+	for _, name := range []string{"data/fh-", "metadata/fh-", "metadata/snap-"} {
+		if !strings.Contains(string(page), "`"+name) {
+			t.Errorf("the page lacks %s", name)
+		}
+	}
 }
