@@ -92,7 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
-	s.log.Info("admin listening", "addr", s.Addr())
+	s.log.Info("admin listening", slog.String("addr", s.Addr()))
 	if err := srv.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve admin interface on %s: %w", s.Addr(), err)
 	}
@@ -135,7 +135,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		}
 		want, err := s.cfg.Token()
 		if err != nil || want == "" {
-			s.log.Error("read admin.token", "err", err)
+			s.log.Error("read admin.token", slog.Any("err", err))
 			fail(w, http.StatusServiceUnavailable, "the token of this interface cannot be read")
 			return
 		}
@@ -230,7 +230,7 @@ func (s *Server) act(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, fmt.Sprintf("no action %q: pause, resume or flush", action))
 		return
 	}
-	s.log.Info("admin request", "pipeline", name, "action", action, "from", r.RemoteAddr)
+	s.log.Info("admin request", slog.String("pipeline", name), slog.String("action", action), slog.String("from", r.RemoteAddr))
 	answer(w, http.StatusOK, map[string]string{"pipeline": name, "done": action})
 }
 

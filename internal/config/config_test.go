@@ -145,8 +145,8 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s", text, got, strings.TrimSpace(want))
 		}
 	}
-	f("nmae: x\ntopics: a\nlimits: {fetch_bytes: lots, max-rows: 1, zzz: 2}\n", `
-f.yaml:1:1: nmae: unknown key; did you mean "name"?
+	f("nname: x\ntopics: a\nlimits: {fetch_bytes: lots, max-rows: 1, zzz: 2}\n", `
+f.yaml:1:1: nname: unknown key; did you mean "name"?
 f.yaml:2:9: topics: want a list, not the single value "a": write [a, b] or lines that begin with a dash
 f.yaml:3:23: limits.fetch_bytes: "lots" is not a size: write a number of bytes or, for example, 64KiB, 256MiB or 1GiB
 f.yaml:3:29: limits.max-rows: unknown key; did you mean "max_rows"?
@@ -262,8 +262,10 @@ func TestCanonical(t *testing.T) {
 			A string `yaml:"a"`
 		} `yaml:"sub"`
 	}
-	in := pure{Routes: []route{{Topic: "a<b\u2028\x7f\"😀"}, {}, {Max: 3}}, Wait: time.Minute, Bytes: 10 << 20,
-		M: map[string]route{"y": {}, "x": {Max: 1}}}
+	in := pure{
+		Routes: []route{{Topic: "a<b\u2028\x7f\"😀"}, {}, {Max: 3}}, Wait: time.Minute, Bytes: 10 << 20,
+		M: map[string]route{"y": {}, "x": {Max: 1}},
+	}
 	got, err := Canonical(in)
 	if err != nil {
 		t.Fatal(err)

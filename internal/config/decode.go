@@ -40,15 +40,6 @@ type Defaulter interface{ SetDefaults() }
 // begin with a key path and a colon.
 type Validator interface{ Validate() error }
 
-var (
-	durationType    = reflect.TypeFor[time.Duration]()
-	nodeType        = reflect.TypeFor[yaml.Node]()
-	unmarshalerType = reflect.TypeFor[yaml.Unmarshaler]()
-	textType        = reflect.TypeFor[encoding.TextUnmarshaler]()
-	unionType       = reflect.TypeFor[Union]()
-	defaulterType   = reflect.TypeFor[Defaulter]()
-)
-
 // field is a key of a struct.
 type field struct {
 	key   string
@@ -127,7 +118,7 @@ func (v Value) decode(rv reflect.Value, key string, tag reflect.StructTag) {
 
 // decodeCustom handles the types that read themselves.
 func (v Value) decodeCustom(rv reflect.Value) bool {
-	if rv.Type() == nodeType {
+	if rv.Type() == reflect.TypeFor[yaml.Node]() {
 		rv.Set(reflect.ValueOf(*deref(v.node)))
 		return true
 	}
@@ -135,18 +126,18 @@ func (v Value) decodeCustom(rv reflect.Value) bool {
 		return false
 	}
 	switch p := rv.Addr(); {
-	case p.Type().Implements(unionType):
-		v.decodeUnion(p.Interface().(Union)) //nolint:forcetypeassert // implemented
-	case p.Type().Implements(unmarshalerType):
-		if err := p.Interface().(yaml.Unmarshaler).UnmarshalYAML(deref(v.node)); err != nil { //nolint:forcetypeassert // implemented
+	case p.Type().Implements(reflect.TypeFor[Union]()):
+		v.decodeUnion(p.Interface().(Union))
+	case p.Type().Implements(reflect.TypeFor[yaml.Unmarshaler]()):
+		if err := p.Interface().(yaml.Unmarshaler).UnmarshalYAML(deref(v.node)); err != nil {
 			v.custom(err)
 		}
-	case p.Type().Implements(textType):
+	case p.Type().Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 		if !v.isScalar() {
 			v.Problem("want a single value, not %s", v.kind())
 			return true
 		}
-		if err := p.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(deref(v.node).Value)); err != nil { //nolint:forcetypeassert // implemented
+		if err := p.Interface().(encoding.TextUnmarshaler).UnmarshalText([]byte(deref(v.node).Value)); err != nil {
 			v.Problem("%v", err)
 		}
 	default:
@@ -204,7 +195,7 @@ func (v Value) decodeUnion(u Union) {
 
 // check runs Validate of a struct that has it.
 func (v Value) check(rv reflect.Value) {
-	if c, ok := rv.Addr().Interface().(Validator); ok {
+	if c, ok := reflect.TypeAssert[Validator](rv.Addr()); ok {
 		v.Validated(c.Validate())
 	}
 }
@@ -214,9 +205,9 @@ func (v Value) decodeStruct(rv reflect.Value) {
 		v.Problem("want a mapping, not %s", v.kind())
 		return
 	}
-	if rv.Addr().Type().Implements(defaulterType) {
+	if rv.Addr().Type().Implements(reflect.TypeFor[Defaulter]()) {
 		rv.SetZero()
-		rv.Addr().Interface().(Defaulter).SetDefaults() //nolint:forcetypeassert // implemented
+		rv.Addr().Interface().(Defaulter).SetDefaults()
 	}
 	fs := fields(rv.Type())
 	seen := map[string]bool{}
@@ -282,8 +273,8 @@ func (v Value) decodeList(rv reflect.Value, key string, tag reflect.StructTag) {
 
 // setDefaults prepares an element that no key might touch.
 func setDefaults(rv reflect.Value) {
-	if rv.Addr().Type().Implements(defaulterType) {
-		rv.Addr().Interface().(Defaulter).SetDefaults() //nolint:forcetypeassert // implemented
+	if rv.Addr().Type().Implements(reflect.TypeFor[Defaulter]()) {
+		rv.Addr().Interface().(Defaulter).SetDefaults()
 	}
 }
 
@@ -304,7 +295,7 @@ func (v Value) decodeScalar(rv reflect.Value, key string) {
 		return
 	}
 	text := deref(v.node).Value
-	if rv.Type() == durationType {
+	if rv.Type() == reflect.TypeFor[time.Duration]() {
 		d, err := ParseDuration(text)
 		if err != nil {
 			v.Problem("%v", err)

@@ -96,8 +96,10 @@ func Parse(name string, text []byte, lookup func(string) (string, bool)) (*Docum
 	d.root = top.Content[0]
 	var second yaml.Node
 	if err := dec.Decode(&second); !errors.Is(err, io.EOF) {
-		return nil, Problems{{File: name, Line: second.Line, Column: second.Column,
-			Message: "a second YAML document begins here: write one document per file"}}
+		return nil, Problems{{
+			File: name, Line: second.Line, Column: second.Column,
+			Message: "a second YAML document begins here: write one document per file",
+		}}
 	}
 	if _, at, problem := measure(d.root, map[*yaml.Node]int{}, 0); problem != "" {
 		return nil, Problems{{File: name, Line: at.Line, Column: at.Column, Message: problem}}
@@ -212,7 +214,7 @@ func unjoin(err error) []error {
 	if err == nil {
 		return nil
 	}
-	many, ok := err.(interface{ Unwrap() []error })                  //nolint:errorlint // only the outermost join is taken apart
+	many, ok := err.(interface{ Unwrap() []error })
 	if !ok || err.Error() != errors.Join(many.Unwrap()...).Error() { // the latter: several %w in one text
 		return []error{err}
 	}
@@ -275,6 +277,7 @@ func (v Value) step(path string) (next Value, rest string, ok bool) {
 				}
 			}
 		}
+	default: // nothing is below
 	}
 	return next, rest, ok
 }

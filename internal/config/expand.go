@@ -28,6 +28,7 @@ func (d *Document) expand(n *yaml.Node, path string, lookup func(string) (string
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			d.expand(n.Content[i+1], v.child(pair{n.Content[i], n.Content[i+1]}).path, lookup)
 		}
+	default: // an alias is expanded where its anchor stands
 	}
 }
 

@@ -203,7 +203,7 @@ func (p printer) mapping(v reflect.Value, a at) *yaml.Node {
 
 func (p printer) scalar(v reflect.Value, key string) *yaml.Node {
 	switch {
-	case v.Type() == durationType:
+	case v.Type() == reflect.TypeFor[time.Duration]():
 		return plain(FormatDuration(time.Duration(v.Int())), "!!str")
 	case v.Kind() == reflect.String && p.redact:
 		return plain(Redact(v.String()), "!!str")

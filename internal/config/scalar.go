@@ -9,18 +9,31 @@ import (
 	"time"
 )
 
-var units = []struct {
+type unit struct {
 	name  string
 	bytes int64
-}{
-	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
-	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"B", 1},
+}
+
+// units lists what sizes are counted in, the largest binary ones first.
+func units() []unit {
+	return []unit{
+		{"TiB", 1 << 40},
+		{"GiB", 1 << 30},
+		{"MiB", 1 << 20},
+		{"KiB", 1 << 10},
+		{"TB", 1e12},
+		{"GB", 1e9},
+		{"MB", 1e6},
+		{"kB", 1e3},
+		{"KB", 1e3},
+		{"B", 1},
+	}
 }
 
 // ParseSize reads a number of bytes: 1048576, 64KiB, 256MiB, 1.5GiB, 10MB.
 func ParseSize(s string) (int64, error) {
 	number, unit := strings.TrimSpace(s), int64(1)
-	for _, u := range units {
+	for _, u := range units() {
 		if rest, ok := strings.CutSuffix(number, u.name); ok {
 			number, unit = strings.TrimSpace(rest), u.bytes
 			break
@@ -38,7 +51,7 @@ func ParseSize(s string) (int64, error) {
 
 // FormatSize is the inverse of ParseSize.
 func FormatSize(n int64) string {
-	for _, u := range units[:4] {
+	for _, u := range units()[:4] {
 		if n >= u.bytes && n%u.bytes == 0 {
 			return strconv.FormatInt(n/u.bytes, 10) + u.name
 		}

@@ -1,9 +1,13 @@
 package config
 
 import (
+	"encoding"
 	"encoding/json"
 	"reflect"
 	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
 )
 
 // Schema is a JSON Schema, as far as configurations need it.
@@ -72,7 +76,7 @@ func SchemaOf(cfg any, doc Doc) *Schema {
 type schemas struct{ doc Doc }
 
 // variable matches a value that holds a variable, which may stand anywhere.
-var variable = &Schema{Type: "string", Pattern: `\$\{`}
+func variable() *Schema { return &Schema{Type: "string", Pattern: `\$\{`} }
 
 func (s schemas) of(v reflect.Value, key string, tag reflect.StructTag) *Schema {
 	t := v.Type()
@@ -81,10 +85,10 @@ func (s schemas) of(v reflect.Value, key string, tag reflect.StructTag) *Schema 
 	}
 	p := reflect.New(t)
 	p.Elem().Set(v)
-	if u, ok := p.Interface().(Union); ok {
+	if u, ok := reflect.TypeAssert[Union](p); ok {
 		return s.union(u)
 	}
-	if p.Type().Implements(unmarshalerType) || p.Type().Implements(textType) || t == nodeType {
+	if p.Type().Implements(reflect.TypeFor[yaml.Unmarshaler]()) || p.Type().Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) || t == reflect.TypeFor[yaml.Node]() {
 		return s.custom(p)
 	}
 	switch t.Kind() {
@@ -131,14 +135,16 @@ func (s schemas) union(u Union) *Schema {
 
 func (schemas) secret() *Schema {
 	text := func(d string) *Schema { return &Schema{Type: "string", Description: d} }
-	return &Schema{Type: "object", AdditionalProperties: false, MinProperties: 1, MaxProperties: 1, Syntax: "secret",
-		Properties: Properties{{"env", text("The environment variable that holds it.")}, {"file", text("The file that holds it.")}}}
+	return &Schema{
+		Type: "object", AdditionalProperties: false, MinProperties: 1, MaxProperties: 1, Syntax: "secret",
+		Properties: Properties{{"env", text("The environment variable that holds it.")}, {"file", text("The file that holds it.")}},
+	}
 }
 
 // custom types are written as they print.
 func (schemas) custom(p reflect.Value) *Schema {
 	out := &Schema{AnyOf: []*Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}, {Type: "array"}, {Type: "object"}}, Syntax: "text"}
-	if p.Type().Implements(textType) && !p.Type().Implements(unmarshalerType) {
+	if p.Type().Implements(reflect.TypeFor[encoding.TextUnmarshaler]()) && !p.Type().Implements(reflect.TypeFor[yaml.Unmarshaler]()) {
 		out = &Schema{Type: "string", Syntax: "text"}
 	}
 	if n, ok := (printer{}).custom(p.Elem(), at{}); ok && n != nil && n.Value != "" {
@@ -150,12 +156,14 @@ func (schemas) custom(p reflect.Value) *Schema {
 func (schemas) scalar(v reflect.Value, key string) *Schema {
 	text := (printer{redact: true}).scalar(v, key).Value
 	withVariable := func(syntax string, def any, plain ...*Schema) *Schema {
-		return &Schema{AnyOf: append(plain, variable), Default: def, Syntax: syntax}
+		return &Schema{AnyOf: append(plain, variable()), Default: def, Syntax: syntax}
 	}
 	switch {
-	case v.Type() == durationType:
-		return &Schema{Type: "string", Default: text, Syntax: "duration",
-			Pattern: `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^[0-9]+d$|^0$|\$\{`}
+	case v.Type() == reflect.TypeFor[time.Duration]():
+		return &Schema{
+			Type: "string", Default: text, Syntax: "duration",
+			Pattern: `^([0-9.]+(ns|us|µs|ms|s|m|h))+$|^[0-9]+d$|^0$|\$\{`,
+		}
 	case v.Kind() == reflect.String:
 		out := &Schema{Type: "string", Syntax: "text"}
 		if text != "" {

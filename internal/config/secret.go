@@ -26,18 +26,13 @@ const (
 	secretText
 )
 
-var (
-	funcType    = reflect.TypeFor[func() (string, error)]()
-	funcCtxType = reflect.TypeFor[func(context.Context) (string, error)]()
-)
-
 func secretOf(t reflect.Type, tag reflect.StructTag) secretKind {
 	switch {
 	case t.Kind() == reflect.Struct && strings.HasSuffix(t.Name(), "Secret") && stringField(t, "Env") && stringField(t, "File"):
 		return secretRef
-	case t.Kind() == reflect.Func && t.ConvertibleTo(funcType):
+	case t.Kind() == reflect.Func && t.ConvertibleTo(reflect.TypeFor[func() (string, error)]()):
 		return secretFunc
-	case t.Kind() == reflect.Func && t.ConvertibleTo(funcCtxType):
+	case t.Kind() == reflect.Func && t.ConvertibleTo(reflect.TypeFor[func(context.Context) (string, error)]()):
 		return secretFuncCtx
 	case t.Kind() == reflect.String && tag.Get("secret") == "true":
 		return secretText

@@ -35,7 +35,7 @@ func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, l
 	p := f.Pipelines[name]
 	u := &unit{name: name, share: budget.Share(), plan: planOf(name, watched)}
 	own := log // the pipeline adds its name itself
-	log = log.With("pipeline", name)
+	log = log.With(slog.String("pipeline", name))
 	sk, err := chosenSink(p.Sink.component)
 	if err != nil {
 		return nil, err

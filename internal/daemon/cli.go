@@ -76,15 +76,14 @@ func Main(ctx context.Context, p Process) int {
 
 // complain writes an error for people: one line each for the problems of a file.
 func complain(p Process, err error) {
-	var problems config.Problems
-	if errors.As(err, &problems) {
+	if problems, ok := errors.AsType[config.Problems](err); ok {
 		for _, one := range problems {
-			fmt.Fprintln(p.Stderr, one.Error())
+			say(p.Stderr, "%s\n", one.Error())
 		}
 		return
 	}
 	for _, one := range unjoin(err) {
-		fmt.Fprintf(p.Stderr, "firehosed: %v\n", one)
+		say(p.Stderr, "firehosed: %v\n", one)
 	}
 }
 
@@ -187,7 +186,7 @@ func (cmd *command) flagSet(o *options) *flag.FlagSet {
 }
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, `firehosed delivers the records of Kafka topics to Apache Iceberg tables, exactly once.
+	say(w, `firehosed delivers the records of Kafka topics to Apache Iceberg tables, exactly once.
 
 Usage: firehosed COMMAND [FLAGS] [ARGUMENTS]
 
@@ -195,20 +194,20 @@ Commands:
 `)
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, cmd := range commands() {
-		fmt.Fprintf(tw, "  %s\t%s\n", strings.TrimSpace(cmd.name+" "+strings.Join(cmd.args, " ")), cmd.short)
+		say(tw, "  %s\t%s\n", strings.TrimSpace(cmd.name+" "+strings.Join(cmd.args, " ")), cmd.short)
 	}
 	_ = tw.Flush()
-	fmt.Fprint(w, "\nfirehosed help COMMAND tells its flags. Exit codes: 0 done, 1 failed, 2 wrong usage or\n"+
+	say(w, "\nfirehosed help COMMAND tells its flags. Exit codes: 0 done, 1 failed, 2 wrong usage or\n"+
 		"configuration, 3 superseded by another configuration, 4 an operator is needed.\n")
 }
 
 func (cmd *command) help(w io.Writer) error {
-	fmt.Fprintf(w, "Usage: firehosed %s [FLAGS]\n\n%s\n", strings.TrimSpace(cmd.name+" "+strings.Join(cmd.args, " ")), cmd.short)
+	say(w, "Usage: firehosed %s [FLAGS]\n\n%s\n", strings.TrimSpace(cmd.name+" "+strings.Join(cmd.args, " ")), cmd.short)
 	if cmd.long != "" {
-		fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(cmd.long))
+		say(w, "\n%s\n", strings.TrimSpace(cmd.long))
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(tw, "\nFlags:\n")
+	say(tw, "\nFlags:\n")
 	cmd.flagSet(&options{}).VisitAll(func(f *flag.Flag) {
 		dash, def := "--", ""
 		if len(f.Name) == 1 {
@@ -218,10 +217,13 @@ func (cmd *command) help(w io.Writer) error {
 			def = " (default " + f.DefValue + ")"
 		}
 		name, text := flag.UnquoteUsage(f)
-		fmt.Fprintf(tw, "  %s%s %s\t%s%s\n", dash, f.Name, name, text, def)
+		say(tw, "  %s%s %s\t%s%s\n", dash, f.Name, name, text, def)
 	})
 	return tw.Flush()
 }
+
+// say writes to people. Where nobody listens any more, there is nothing to be done.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 // Flags that several commands share.
 

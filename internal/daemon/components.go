@@ -23,7 +23,7 @@ func kindOf[C, T any](name string, def func() C, build func(C, deps) (*T, error)
 	return kind[T]{
 		name:   name,
 		config: func() any { c := def(); return &c },
-		build:  func(cfg any, d deps) (*T, error) { return build(*cfg.(*C), d) }, //nolint:forcetypeassert // made by config
+		build:  func(cfg any, d deps) (*T, error) { return build(*cfg.(*C), d) },
 	}
 }
 

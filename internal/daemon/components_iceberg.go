@@ -17,8 +17,8 @@ func sinks() []sinkKind {
 		kind: kindOf("iceberg", iceberg.DefaultConfig, newIceberg),
 		control: func(cfg any, name string) (string, objstore.Config) {
 			return icebergControl(cfg.(*iceberg.Config), name)
-		}, //nolint:forcetypeassert // made by kind
-		columns: func(cfg any) map[string]map[string]string { return icebergColumns(cfg.(*iceberg.Config)) }, //nolint:forcetypeassert // made by kind
+		},
+		columns: func(cfg any) map[string]map[string]string { return icebergColumns(cfg.(*iceberg.Config)) },
 	}}
 }
 
@@ -111,6 +111,7 @@ func remedy(in iceberg.Inspection) string {
 		return fmt.Sprintf("firehosed table resume %s --replay; if the control prefix was lost, restore it or run firehosed control rebuild", in.Table)
 	case iceberg.Replaced:
 		return fmt.Sprintf("firehosed table rebind %s (write to the new one) or firehosed table forfeit %s", in.Table, in.Table)
+	default:
+		return ""
 	}
-	return ""
 }

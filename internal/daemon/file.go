@@ -240,7 +240,7 @@ func unjoin(err error) []error {
 	if err == nil {
 		return nil
 	}
-	many, ok := err.(interface{ Unwrap() []error })                  //nolint:errorlint // only the outermost join is taken apart
+	many, ok := err.(interface{ Unwrap() []error })
 	if !ok || err.Error() != errors.Join(many.Unwrap()...).Error() { // the latter: several %w in one text
 		return []error{err}
 	}

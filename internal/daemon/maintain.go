@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -26,7 +27,7 @@ func (r *running) maintain(ctx context.Context, every time.Duration) {
 				continue // halted, or not written to by this worker
 			}
 			if err := r.snk.maintain(ctx, table.Name); err != nil && ctx.Err() == nil {
-				r.log.Warn("table not maintained", "table", table.Name, "err", err)
+				r.log.Warn("table not maintained", slog.String("table", table.Name), slog.Any("err", err))
 			}
 		}
 	}

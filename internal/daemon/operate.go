@@ -36,7 +36,7 @@ func (c *call) decide(ctx context.Context, f func(ctx context.Context, u *unit) 
 	if err != nil {
 		return err
 	}
-	return c.result(done{u.name, what, log.Stamp()}, func(w io.Writer) { fmt.Fprintf(w, "pipeline %s: %s\n", u.name, what) })
+	return c.result(done{u.name, what, log.Stamp()}, func(w io.Writer) { say(w, "pipeline %s: %s\n", u.name, what) })
 }
 
 // mine makes sure that the control prefix is this pipeline's and reads its log.
@@ -246,5 +246,5 @@ func controlRebuild(ctx context.Context, c *call) error {
 		return err
 	}
 	what := fmt.Sprintf("control prefix %s has a new log of %d entries", u.store.Location(""), len(log.Entries))
-	return c.result(done{u.name, what, log.Stamp()}, func(w io.Writer) { fmt.Fprintf(w, "pipeline %s: %s\n", u.name, what) })
+	return c.result(done{u.name, what, log.Stamp()}, func(w io.Writer) { say(w, "pipeline %s: %s\n", u.name, what) })
 }

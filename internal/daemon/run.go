@@ -59,8 +59,8 @@ func runCommand(ctx context.Context, c *call) error {
 	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(flowing(f.MemoryBudget))}
 	d.phase.Store(admin.Starting)
 	limit := limitMemory(f.MemoryBudget, c.LookupEnv)
-	log.Info("starting", "version", Version(), "file", c.file, "pid", os.Getpid(), "pipelines", slices.Sorted(maps.Keys(f.Pipelines)),
-		"memory_budget", f.MemoryBudget, "memory_limit", limit)
+	log.Info("starting", slog.String("version", Version()), slog.String("file", c.file), slog.Int("pid", os.Getpid()),
+		slog.Any("pipelines", slices.Sorted(maps.Keys(f.Pipelines))), slog.Int64("memory_budget", f.MemoryBudget), slog.Int64("memory_limit", limit))
 	var jsonOut io.Writer
 	if c.json {
 		jsonOut = c.Stdout
@@ -93,7 +93,7 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 	wg.Go(func() { progress(outlive, meters, term, jsonOut) })
 	context.AfterFunc(ctx, func() {
 		d.phase.Store(admin.Stopping)
-		d.log.Info("stopping", "timeout", d.file.ShutdownTimeout)
+		d.log.Info("stopping", slog.Duration("timeout", d.file.ShutdownTimeout))
 	})
 	d.phase.CompareAndSwap(admin.Starting, admin.Running)
 	err := d.runAll(ctx)
@@ -108,7 +108,7 @@ func (d *daemon) listen(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	srv, err := admin.Listen(ctx, d.file.Admin, admin.Worker{
 		Version:   Version(),
-		Phase:     func() admin.Phase { return d.phase.Load().(admin.Phase) }, //nolint:forcetypeassert // nothing else is stored
+		Phase:     func() admin.Phase { return d.phase.Load().(admin.Phase) },
 		Pipelines: d.pipelines,
 		Metrics:   d.metrics.Handler(),
 	}, d.log)
@@ -117,7 +117,7 @@ func (d *daemon) listen(ctx context.Context, wg *sync.WaitGroup) error {
 	}
 	wg.Go(func() {
 		if err := srv.Run(ctx); err != nil {
-			d.log.Error("admin interface", "err", err)
+			d.log.Error("admin interface", slog.Any("err", err))
 		}
 	})
 	return nil
@@ -145,7 +145,7 @@ func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 			return err
 		}
 		u.cfg.AsNewRevision = asNew
-		r := &running{unit: u, watched: watched, log: d.log.With("pipeline", name)}
+		r := &running{unit: u, watched: watched, log: d.log.With(slog.String("pipeline", name))}
 		r.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
 		r.lag = &lagWatch{u: u, status: r.run.Status}
 		r.watched.Watch(r.run.Status, r.lag.lag)
@@ -200,7 +200,7 @@ func (d *daemon) runAll(ctx context.Context) error {
 			}
 			if err != nil {
 				errs[i] = fmt.Errorf("pipeline %q: %w", u.name, err)
-				d.log.Error("pipeline ended", "pipeline", u.name, "err", err)
+				d.log.Error("pipeline ended", slog.String("pipeline", u.name), slog.Any("err", err))
 			}
 		})
 	}

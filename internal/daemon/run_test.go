@@ -408,7 +408,7 @@ func TestOvertaken(t *testing.T) {
 // TestStoppedWhileStarting: a broker that takes connections and says nothing does
 // not keep a worker that is asked to stop.
 func TestStoppedWhileStarting(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // nobody answers on it
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

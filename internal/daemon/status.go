@@ -59,11 +59,11 @@ func statusCommand(ctx context.Context, c *call) error {
 	}
 	names := slices.Sorted(maps.Keys(f.Pipelines))
 	if c.pipeline != "" {
-		if _, name, err := c.named(); err != nil {
+		_, name, err := c.named()
+		if err != nil {
 			return err
-		} else {
-			names = []string{name}
 		}
+		names = []string{name}
 	}
 	log, err := c.logger(f.Log)
 	if err != nil {
@@ -175,32 +175,32 @@ func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp p
 }
 
 func (s *pipelineState) text(w io.Writer) {
-	fmt.Fprintf(w, "pipeline %s: revision %d, epoch %d, replay %d; %d decisions in %s\n",
+	say(w, "pipeline %s: revision %d, epoch %d, replay %d; %d decisions in %s\n",
 		s.Pipeline, s.Stamp.Rev, s.Stamp.Epoch, s.Stamp.Replay, s.Decisions, s.Control)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, t := range s.Tables {
-		fmt.Fprintf(tw, "  table %s\t%s\t%s rows\t%d commits\n", t.Name, t.State, rowsText(t.Records), t.Commits)
+		say(tw, "  table %s\t%s\t%s rows\t%d commits\n", t.Name, t.State, rowsText(t.Records), t.Commits)
 	}
 	for _, p := range s.Partitions {
 		lag := "not known"
 		if p.Lag != nil {
 			lag = grouped(*p.Lag)
 		}
-		fmt.Fprintf(tw, "  %s/%s\tlag %s\t%s\n", p.Topic, p.ID, lag, p.Err)
+		say(tw, "  %s/%s\tlag %s\t%s\n", p.Topic, p.ID, lag, p.Err)
 	}
 	_ = tw.Flush()
 	for _, t := range s.Tables {
 		if t.State != "OK" {
-			fmt.Fprintf(w, "  HALTED: table %s is %s: %s\n    %s\n", t.Name, t.State, t.Reason, t.Remedy)
+			say(w, "  HALTED: table %s is %s: %s\n    %s\n", t.Name, t.State, t.Reason, t.Remedy)
 		}
 	}
 	for _, p := range s.Partitions {
 		if p.Halt != nil {
-			fmt.Fprintf(w, "  HALTED: partition %s/%s: %s: %s\n    %s\n", p.Topic, p.ID, p.Halt.Class, p.Halt.Detail, p.Halt.Remedy)
+			say(w, "  HALTED: partition %s/%s: %s: %s\n    %s\n", p.Topic, p.ID, p.Halt.Class, p.Halt.Detail, p.Halt.Remedy)
 		}
 	}
 	for _, p := range s.Problems {
-		fmt.Fprintf(w, "  not readable: %s\n", p)
+		say(w, "  not readable: %s\n", p)
 	}
 }
 

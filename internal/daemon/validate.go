@@ -44,7 +44,7 @@ func validateCommand(_ context.Context, c *call) error {
 		return doc.Print(c.Stdout, f)
 	}
 	return c.result(map[string]any{"valid": true, "pipelines": len(f.Pipelines)}, func(w io.Writer) {
-		fmt.Fprintf(w, "%s: %d pipeline(s), nothing wrong\n", c.file, len(f.Pipelines))
+		say(w, "%s: %d pipeline(s), nothing wrong\n", c.file, len(f.Pipelines))
 	})
 }
 

@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"runtime"
 	"runtime/debug"
@@ -40,6 +39,6 @@ func versionCommand(_ context.Context, c *call) error {
 		Rules   int    `json:"rules"` // see rulesVersion
 	}{Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, rulesVersion}
 	return c.result(v, func(w io.Writer) {
-		fmt.Fprintf(w, "firehosed %s %s %s/%s, rules version %d\n", v.Version, v.Go, v.OS, v.Arch, v.Rules)
+		say(w, "firehosed %s %s %s/%s, rules version %d\n", v.Version, v.Go, v.OS, v.Arch, v.Rules)
 	})
 }

@@ -18,7 +18,7 @@ import (
 func main() {
 	if err := write("."); err != nil {
 		fmt.Fprintln(os.Stderr, "docgen:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // this is main
 	}
 }
 

@@ -57,8 +57,10 @@ func New(version string) *Metrics {
 		Name: "firehosed_commit_duration_seconds", Help: "How long commits took.",
 		Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 	}, []string{"pipeline", "table"})
-	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "firehosed_build_info", Help: "Always 1.",
-		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "firehosed_build_info", Help: "Always 1.",
+		ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()},
+	})
 	info.Set(1)
 	m.reg.MustRegister(m.commitSeconds, info, state{m})
 	return m

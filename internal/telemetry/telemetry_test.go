@@ -121,7 +121,7 @@ func TestLogger(t *testing.T) {
 			t.Fatal(err)
 		}
 		log.Debug("hidden")
-		log.Info("shown", "err", errors.New("why\nnot"))
+		log.Info("shown", slog.Any("err", errors.New("why\nnot")))
 		if got := b.String(); !strings.Contains(got, want) || strings.Contains(got, "hidden") || strings.Count(got, "\n") != 1 {
 			t.Errorf("%+v: %q, want %q", c, got, want)
 		}
@@ -139,16 +139,16 @@ func TestLogger(t *testing.T) {
 func TestRepeats(t *testing.T) {
 	var b bytes.Buffer
 	now := time.Unix(0, 0)
-	log := slog.New(newRepeats(slog.NewTextHandler(&b, nil), func() time.Time { return now })).With("pipeline", "shop")
+	log := slog.New(newRepeats(slog.NewTextHandler(&b, nil), func() time.Time { return now })).With(slog.String("pipeline", "shop"))
 	for range 3 {
-		log.Warn("table down", "table", "a")
+		log.Warn("table down", slog.String("table", "a"))
 		log.Info("hello")
 	}
-	log.Warn("table down", "table", "b")
-	log.With("x", 1).Warn("table down", "table", "a")
+	log.Warn("table down", slog.String("table", "b"))
+	log.With(slog.Int("x", 1)).Warn("table down", slog.String("table", "a"))
 	now = now.Add(quietFor)
-	log.Warn("table down", "table", "a")
-	log.Warn("table down", "table", "a")
+	log.Warn("table down", slog.String("table", "a"))
+	log.Warn("table down", slog.String("table", "a"))
 	got := b.String()
 	for want, n := range map[string]int{
 		"table=a\n": 2, "pipeline=shop table=a\n": 1, "table=a repeated=2\n": 1, "table=b\n": 1, "hello": 3, "x=1 table=a": 1,
@@ -158,7 +158,7 @@ func TestRepeats(t *testing.T) {
 		}
 	}
 	for i := range 2 * maxWarnings {
-		log.Warn("many", "i", i)
+		log.Warn("many", slog.Int("i", i))
 	}
 	if r := log.Handler().(*repeats); len(r.seen.mu.last) > maxWarnings {
 		t.Errorf("%d warnings are kept", len(r.seen.mu.last))
