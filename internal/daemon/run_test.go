@@ -201,6 +201,18 @@ func TestLife(t *testing.T) {
 	if code != ExitOK || !strings.Contains(out, "pipeline shop: revision 2") || !strings.Contains(out, "orders/0") {
 		t.Errorf("status: %d %s %s", code, out, errs)
 	}
+
+	// Back to the old one, on purpose.
+	l = start(t, file, "--as-new-revision", "3")
+	produce(t, addr, `{"a":7}`)
+	l.committed("shop.orders", 1)
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	code, out, errs = firehosed(t, nil, "verify", "-c", file, "--json")
+	if code != ExitOK || !strings.Contains(out, `"lost":0,"duplicated":0,"unexpected":0`) {
+		t.Errorf("verify: %d %s %s", code, out, errs)
+	}
 }
 
 // TestTableOfSomebodyElse: a table that another pipeline feeds from the same topic
