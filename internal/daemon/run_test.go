@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -434,5 +436,36 @@ func TestStoppedWhileStarting(t *testing.T) {
 	}
 	if code := l.end(); code != ExitOK {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestControlRebuild: the control prefix is lost. Nothing is written until it is
+// there again, and nothing is lost or written twice after that.
+func TestControlRebuild(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	file := write(t, quick(addr, lake, ""))
+	produce(t, addr, `{"a":1}`, `{"a":2}`, `{bad`)
+	l := start(t, file)
+	l.committed("shop.orders", 2)
+	l.committed("shop_dlq", 1)
+	l.end()
+	if err := os.RemoveAll(filepath.Join(lake, "_firehosed")); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := firehosed(t, nil, "control", "rebuild", "--tables", "shop.orders,shop_dlq", "-c", file); code != ExitOK {
+		t.Fatalf("%d %s%s", code, out, errs)
+	}
+	produce(t, addr, `{"a":3}`)
+	l = start(t, file)
+	l.committed("shop.orders", 1)
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	code, out, errs := firehosed(t, nil, "status", "-c", file, "--json")
+	if code != ExitOK || !strings.Contains(out, `"records":3`) {
+		t.Errorf("status: %d %s%s", code, out, errs)
+	}
+	if code, out, errs := firehosed(t, nil, "verify", "-c", file, "--json"); code == ExitFailed || !strings.Contains(out, `"lost":0,"duplicated":0`) {
+		t.Errorf("verify: %d %s%s", code, out, errs)
 	}
 }
