@@ -131,17 +131,17 @@ func (m *Memory) call(ctx context.Context, op, key string, do func() error) (err
 	case Fail:
 		return ErrInjected
 	case Lose:
-		do()
+		_ = do() // its answer is what gets lost
 		return ErrInjected
 	case Late:
 		if op == "put" || op == "close" || op == "delete" {
-			m.store.late = append(m.store.late, func() { do() })
+			m.store.late = append(m.store.late, func() { _ = do() })
 		}
 		return ErrInjected
 	case Crash:
 		return ErrCrashed
 	case CrashAfter:
-		do()
+		_ = do()
 		return ErrCrashed
 	}
 	return do()

@@ -339,7 +339,7 @@ func (b *S3) Delete(ctx context.Context, keys ...string) error {
 			return nil
 		})
 	}
-	g.Wait()
+	_ = g.Wait() // errors are in errs
 	return errors.Join(errs...)
 }
 

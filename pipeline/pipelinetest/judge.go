@@ -56,8 +56,7 @@ func (w *World) law() *law {
 		}
 		b, done, _ := ctl.Barrier(ctx, r.Number)
 		if !done && len(l.barriers) > 0 {
-			b = nil // not in force anywhere yet
-			l.revs = l.revs[:len(l.barriers)]
+			l.revs = l.revs[:len(l.barriers)] // this one is not in force anywhere yet
 			break
 		}
 		l.barriers = append(l.barriers, b)
