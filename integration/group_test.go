@@ -10,7 +10,7 @@ import (
 // TestWorkersComeAndGo moves records into a table with up to three workers in one group: some are killed, some asked to
 // stop, some put to sleep beyond their session and woken again, and new ones join.
 func TestWorkersComeAndGo(t *testing.T) {
-	w := newWorld(t, "sqlite", *records/4)
+	w := newWorld(t, "sqlite", *records/10)
 	w.static = ""
 	w.configure("")
 	rng := rand.New(rand.NewPCG(*seed, 2))

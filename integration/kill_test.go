@@ -21,7 +21,7 @@ func TestKillLoop(t *testing.T) {
 		kills   int
 	}{
 		{"sqlite", *records, *kills},
-		{"rest-s3", *records / 4, min(*kills, 5)},
+		{"rest-s3", *records / 10, min(*kills, 5)},
 		{"postgres-s3", *records / 10, min(*kills, 3)},
 		{"rest", *records / 10, min(*kills, 3)},
 	} {
