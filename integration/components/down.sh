@@ -21,6 +21,8 @@ end "$run/rest/pid" "$run/rest/catalog.db"
 end "$run/rest-s3/pid" "$run/rest-s3/catalog.db"
 end "$run/s3/pid" "$run/s3/data"
 end "$run/docker/pid" "$run/docker/data"
+# the engine leaves its mounts behind
+grep -oE " $run/docker/[^ ]+ " /proc/mounts | tac | xargs -r -n1 umount 2>/dev/null || true
 [ ! -d "$run/kafka" ] || "$here/kafka/stop.sh" "$run/kafka"
 data=
 if [ -s "$run/postgres" ]; then
