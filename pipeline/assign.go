@@ -107,7 +107,7 @@ func (p *Pipeline) assign(ctx context.Context) error {
 		l.revs = starter.inForce(l.part)
 		s, err := starter.start(ctx, raw[i], hints[i])
 		if h := (*Halt)(nil); errors.As(err, &h) {
-			l.halted(h)
+			l.failed(h)
 		} else if err != nil {
 			return err
 		}

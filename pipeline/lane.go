@@ -61,9 +61,7 @@ func (l *lane) run(ctx context.Context) {
 	again("catching up stopped", l.catchUp)
 }
 
-// halted books a halt of the partition, failed any error.
-func (l *lane) halted(h *Halt) { l.failed(h) }
-
+// failed books an error, which may be a halt of the partition; nil: it reads again.
 func (l *lane) failed(err error) {
 	l.pos.Lock()
 	defer l.pos.Unlock()
