@@ -25,7 +25,7 @@ const (
 )
 
 // physicalOf returns how values of a leaf type are stored, and their width in
-// column.fixed (0: in column.refs).
+// column.fixed (0: in column.arena).
 func physicalOf(t *schema.Type) (physical, int) {
 	switch t.Kind {
 	case schema.Bool:
@@ -74,24 +74,32 @@ func decimalWidth(precision int) int {
 	return w
 }
 
-// ref is a value in column.arena.
-type ref struct{ off, n uint32 }
+// textHeader is the length in front of each value in column.arena, as in Parquet's
+// plain encoding.
+const textHeader = 4
+
+// textAt returns the value whose length is at off.
+func textAt(arena []byte, off uint32) []byte {
+	v := arena[off:]
+	return v[textHeader : textHeader+binary.LittleEndian.Uint32(v)]
+}
 
 // column is a leaf column of the row group being filled: its levels, and its values
 // that are there, in order.
 type column struct {
 	f        *field
 	phys     physical
-	width    int    // of a value in fixed
-	fixed    []byte // values of fixed width: as Arrow has them, bools as a byte, long decimals as in Parquet
-	refs     []ref  // strings and binaries: where they are in the arena
-	arena    []byte
+	width    int      // of a value in fixed
+	fixed    []byte   // values of fixed width: as Arrow has them, bools as a byte, long decimals as in Parquet
+	arena    []byte   // strings and binaries in plain encoding
+	offs     []uint32 // if shared, by value: where it is in the arena
+	shared   bool     // values are in the arena once; else one after the other, and all of them
 	def, rep levels
-	values   int // in fixed or refs
+	values   int
 
 	// known are values of dictionary arrays that the arena has.
-	known map[string]ref
-	remap []ref
+	known map[string]uint32
+	remap []uint32
 
 	stats stats // of the row group
 	total stats // of the row groups before
@@ -110,10 +118,16 @@ const maxKnown = 1 << 10
 // maxArena keeps offsets within 32 bits.
 const maxArena = 1<<32 - 1
 
+// seal completes the statistics of the row group, and adds them to the file's.
+func (c *column) seal() {
+	c.stats.levels, c.stats.values = int64(c.def.n), int64(c.values)
+	c.total.merge(&c.stats)
+}
+
 // reset empties the column for the next row group.
 func (c *column) reset() {
 	c.stats.reset()
-	c.fixed, c.refs, c.arena, c.values = c.fixed[:0], c.refs[:0], c.arena[:0], 0
+	c.fixed, c.arena, c.offs, c.shared, c.values = c.fixed[:0], c.arena[:0], c.offs[:0], false, 0
 	c.def.reset()
 	c.rep.reset()
 	clear(c.known)
@@ -121,11 +135,11 @@ func (c *column) reset() {
 
 // used returns the bytes that the values and levels take, held what is allocated.
 func (c *column) used() int64 {
-	return int64(len(c.fixed) + 8*len(c.refs) + len(c.arena) + c.def.used() + c.rep.used())
+	return int64(len(c.fixed) + 4*len(c.offs) + len(c.arena) + c.def.used() + c.rep.used())
 }
 
 func (c *column) held() int64 {
-	return int64(cap(c.fixed) + 8*cap(c.refs) + cap(c.arena) + 8*cap(c.remap) + c.def.held() + c.rep.held())
+	return int64(cap(c.fixed) + 4*cap(c.offs) + cap(c.arena) + 4*cap(c.remap) + c.def.held() + c.rep.held())
 }
 
 // appendAll appends n values of arr from index first on. None of them is null.
@@ -251,6 +265,18 @@ func bigEndian(b *[16]byte, v decimal128.Num) {
 	binary.BigEndian.PutUint64(b[8:], v.LowBits())
 }
 
+// plainSize is what the values take in plain encoding, bools more.
+func (c *column) plainSize() int {
+	if !c.shared {
+		return len(c.fixed) + len(c.arena)
+	}
+	n := 0
+	for _, off := range c.offs {
+		n += textHeader + len(textAt(c.arena, off))
+	}
+	return n
+}
+
 // appendBytes appends strings and binaries, dictionary encoded ones included.
 func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 	if d, ok := arr.(*array.Dictionary); ok {
@@ -258,27 +284,36 @@ func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 	}
 	offs, data := varValues(arr)
 	lo, hi := at(first, 0, sel), at(first, n-1, sel)
-	if total := int(offs[hi+1]) - int(offs[lo]); len(c.arena)+total > maxArena {
-		return fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
+	if err := c.room(int(offs[hi+1]) - int(offs[lo]) + textHeader*n); err != nil {
+		return err
 	}
-	if sel == nil { // in one piece
-		base := uint32(len(c.arena)) - uint32(offs[first])
-		c.arena = append(c.arena, data[offs[first]:offs[first+n]]...)
+	if c.shared {
+		for k := range n {
+			i := at(first, k, sel)
+			c.offs = append(c.offs, uint32(len(c.arena)))
+			c.appendText(data[offs[i]:offs[i+1]])
+		}
+		return nil
+	}
+	if sel == nil {
 		for i := first; i < first+n; i++ {
-			r := ref{uint32(offs[i]) + base, uint32(offs[i+1] - offs[i])}
-			c.refs = append(c.refs, r)
+			c.appendText(data[offs[i]:offs[i+1]])
 		}
-	} else {
-		for _, i := range sel {
-			v := data[offs[i]:offs[i+1]]
-			c.refs = append(c.refs, ref{uint32(len(c.arena)), uint32(len(v))})
-			c.arena = append(c.arena, v...)
-		}
+		return nil
 	}
-	if c.stats.order == orderBytes {
-		for _, r := range c.refs[len(c.refs)-n:] {
-			c.stats.bytes(c.arena[r.off : r.off+r.n])
-		}
+	for _, i := range sel {
+		c.appendText(data[offs[i]:offs[i+1]])
+	}
+	return nil
+}
+
+func (c *column) appendText(v []byte) {
+	c.arena = append(binary.LittleEndian.AppendUint32(c.arena, uint32(len(v))), v...)
+}
+
+func (c *column) room(n int) error {
+	if len(c.arena)+n > maxArena {
+		return fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
 	}
 	return nil
 }
@@ -300,51 +335,62 @@ func (c *column) appendDictionary(arr *array.Dictionary, first, n int, sel []int
 	offs, data := varValues(dict)
 	size := dict.Len()
 	if cap(c.remap) < size {
-		c.remap = make([]ref, size)
+		c.remap = make([]uint32, size)
 	}
 	remap := c.remap[:size]
 	const unset = 1<<32 - 1
 	for i := range remap {
-		remap[i].n = unset
+		remap[i] = unset
 	}
+	c.share(n)
 	for k := range n {
 		id := indexes[at(first, k, sel)]
 		if int(id) >= size || id < 0 {
 			return fmt.Errorf("column %s: index %d of a dictionary of %d", c.f.path, id, size)
 		}
-		if remap[id].n == unset {
+		if remap[id] == unset {
 			if dict.IsNull(int(id)) {
 				return fmt.Errorf("column %s: the dictionary holds a null", c.f.path)
 			}
-			r, err := c.intern(data[offs[id]:offs[id+1]])
+			off, err := c.intern(data[offs[id]:offs[id+1]])
 			if err != nil {
 				return err
 			}
-			remap[id] = r
+			remap[id] = off
 		}
-		c.refs = append(c.refs, remap[id])
+		c.offs = append(c.offs, remap[id])
 	}
 	return nil
 }
 
-// intern returns where v is in the arena, and counts it in the statistics.
-func (c *column) intern(v []byte) (ref, error) {
-	if c.stats.order == orderBytes {
-		c.stats.bytes(v)
+// share turns to offs. Of the values, the last n are still to come.
+func (c *column) share(n int) {
+	if c.shared {
+		return
 	}
-	if r, ok := c.known[string(v)]; ok {
-		return r, nil
+	c.shared = true
+	off := uint32(0)
+	for range c.values - n {
+		c.offs = append(c.offs, off)
+		off += textHeader + uint32(len(textAt(c.arena, off)))
 	}
-	if len(c.arena)+len(v) > maxArena {
-		return ref{}, fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
+}
+
+// intern returns where v is in the arena.
+func (c *column) intern(v []byte) (uint32, error) {
+	if off, ok := c.known[string(v)]; ok {
+		return off, nil
 	}
-	r := ref{uint32(len(c.arena)), uint32(len(v))}
-	c.arena = append(c.arena, v...)
+	if err := c.room(textHeader + len(v)); err != nil {
+		return 0, err
+	}
+	off := uint32(len(c.arena))
+	c.appendText(v)
 	if len(c.known) < maxKnown {
 		if c.known == nil {
-			c.known = map[string]ref{}
+			c.known = map[string]uint32{}
 		}
-		c.known[string(v)] = r
+		c.known[string(v)] = off
 	}
-	return r, nil
+	return off, nil
 }

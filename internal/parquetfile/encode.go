@@ -2,343 +2,309 @@ package parquetfile
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
-	"math"
-	"slices"
-	"strings"
+	"hash/crc32"
+	"io"
 
-	"github.com/parquet-go/parquet-go"
-
-	"github.com/firehosed/firehosed/schema"
+	"github.com/parquet-go/parquet-go/compress"
+	"github.com/parquet-go/parquet-go/format"
 )
 
-// encoder writes row groups of columns through parquet-go, one column after the
-// other. Its choice of encodings holds for the whole file.
+// encoder turns the columns of a row group into pages. It holds memory and nothing of
+// a file, so that a pool needs no more of them than there are processors.
 type encoder struct {
-	plan   *plan
-	choice choice
-	pw     *parquet.Writer
-	chunks []chunk // of the row groups so far, leaf by leaf
-	out    *bufio.Writer
-	sink   sink
-	meta   compact // the footer
-	schema []byte  // elements of the schema, as in the footer
-	order  []int   // by leaf: which column of the file it is; parquet-go sorts them by name
-	leaf   []int   // the other way round
-	pages  int     // bytes
-	held   int64   // memory that parquet-go keeps, by estimate: it buffers a page a column
-	values []parquet.Value
-	nulls  []parquet.Value // blockValues of one level
-	null   uint8
-	def    []byte
-	rep    []byte
+	codec compress.Codec
+	pages int // bytes at which a page ends
+	out   *bufio.Writer
+	at    int64 // where in the file the next byte goes
+	dict  dictionary
+	body  []byte // of a page: levels and values
+	small []byte // the same, compressed
+	head  compact
+	def   []byte // levels of the column
+	rep   []byte
 }
 
-// blockValues is how many values are handed to the library at once.
-const blockValues = 2048
+// chunk is what the footer says about a column of a row group.
+type chunk struct {
+	f                  *field
+	phys               physical
+	levels             int
+	coded              bool  // the pages hold numbers of a dictionary
+	pages              int   // of data
+	begin, data, bytes int64 // where the first page and the first data page are; the size of all
+	raw                int64 // bytes before compression
+	nulls              int64
+	lo, hi             []byte
+}
 
-// perColumn is what a column costs in parquet-go without any values.
-const perColumn = 16 << 10
+// Encodings and page types of Parquet.
+const (
+	encPlain     = 0
+	encRLE       = 3
+	encRLEDict   = 8
+	pageData     = 0
+	pageDict     = 2
+	outputSize   = 64 << 10 // what is written at once
+	keepScratch  = 16 << 20 // of memory that grew for a row group
+	levelsHeader = 4
+)
 
-// maxDictionary is where a dictionary ends that kept growing after the first row
-// group. Later pages of the row group are plain.
-const maxDictionary = 1 << 20
+func newEncoder(o *Options, c compress.Codec) *encoder {
+	return &encoder{codec: c, pages: o.PageBytes, out: bufio.NewWriterSize(nil, outputSize)}
+}
 
-func newEncoder(p *plan, ch choice, pool *Pool) (*encoder, error) {
-	e := &encoder{plan: p, choice: ch, pages: pool.opts.PageBytes}
-	root := parquet.Group{}
-	var paths [][]string
-	for _, f := range p.fields {
-		root[f.name] = node(f, ch, nil, &paths)
-	}
-	s := parquet.NewSchema("table", root)
-	index := map[string]int{}
-	for i, path := range s.Columns() {
-		index[strings.Join(path, "\x00")] = i
-	}
-	e.order, e.leaf = make([]int, len(p.leaves)), make([]int, len(p.leaves))
-	e.held = perColumn * int64(len(p.leaves))
-	for i, path := range paths {
-		col, ok := index[strings.Join(path, "\x00")]
-		if !ok {
-			return nil, fmt.Errorf("column %s is lost", p.leaves[i].path)
+// rowGroup writes the columns, completes their statistics, and notes in foot what
+// the file's end has to say.
+func (e *encoder) rowGroup(w *countingWriter, cols []*column, rows int64, foot *footer) error {
+	e.out.Reset(w)
+	defer e.out.Reset(io.Discard)
+	defer e.shrink()
+	e.at = w.n
+	if e.at == 0 {
+		if err := e.write([]byte(magic)); err != nil {
+			return err
 		}
-		e.order[i], e.leaf[col] = col, i
 	}
-	c := parquet.DefaultWriterConfig()
-	c.Schema = s
-	c.CreatedBy = createdBy
-	c.ColumnPageBuffers = pool.pages
-	c.PageBufferSize = pool.opts.PageBytes
-	c.DataPageVersion = 1
-	c.Compression = pool.codec
-	c.DictionaryMaxBytes = maxDictionary
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	c.SkipPageBounds = paths // the footer's statistics are ours
-	// Options, where zero in c would mean the default.
-	e.pw = parquet.NewWriter(nil, c, parquet.DataPageStatistics(false), parquet.WriteBufferSize(0))
-	return e, nil
-}
-
-// node returns the Parquet node of a field, and collects the paths of the leaves
-// below it in the order of the plan.
-func node(f *field, ch choice, above []string, paths *[][]string) parquet.Node {
-	path := append(slices.Clip(above), f.name)
-	var n parquet.Node
-	switch f.typ.Kind {
-	case schema.Struct:
-		g := parquet.Group{}
-		for _, kid := range f.kids {
-			g[kid.name] = node(kid, ch, path, paths)
-		}
-		n = g
-	case schema.List:
-		n = parquet.List(node(renamed(f.kids[0], "element"), ch, append(slices.Clip(path), "list"), paths))
-	case schema.Map:
-		below := append(slices.Clip(path), "key_value")
-		k := node(renamed(f.kids[0], "key"), ch, below, paths)
-		n = parquet.Map(k, node(renamed(f.kids[1], "value"), ch, below, paths))
-	default:
-		n = leafNode(f.typ)
-		if ch.dictionary(f.leaf) {
-			n = parquet.Encoded(n, &parquet.RLEDictionary)
-		} else {
-			n = parquet.Encoded(n, &parquet.Plain)
-		}
-		*paths = append(*paths, path)
-	}
-	if f.optional {
-		n = parquet.Optional(n)
-	}
-	return parquet.FieldID(n, f.id)
-}
-
-func renamed(f *field, name string) *field {
-	r := *f
-	r.name = name
-	return &r
-}
-
-func leafNode(t *schema.Type) parquet.Node {
-	switch t.Kind {
-	case schema.Bool:
-		return parquet.Leaf(parquet.BooleanType)
-	case schema.Int:
-		return parquet.Leaf(parquet.Int32Type)
-	case schema.Float:
-		return parquet.Leaf(parquet.FloatType)
-	case schema.Double:
-		return parquet.Leaf(parquet.DoubleType)
-	case schema.Decimal:
-		return parquet.Decimal(t.Scale, t.Precision, decimalType(t.Precision))
-	case schema.Date:
-		return parquet.Date()
-	case schema.Time:
-		return parquet.TimeAdjusted(parquet.Microsecond, false)
-	case schema.Timestamp, schema.TimestampTZ:
-		return parquet.TimestampAdjusted(parquet.Microsecond, t.Kind == schema.TimestampTZ)
-	case schema.TimestampNS, schema.TimestampTZNS:
-		return parquet.TimestampAdjusted(parquet.Nanosecond, t.Kind == schema.TimestampTZNS)
-	case schema.String:
-		return parquet.String()
-	case schema.UUID:
-		return parquet.UUID()
-	case schema.Fixed:
-		return parquet.Leaf(parquet.FixedLenByteArrayType(t.Length))
-	case schema.Binary:
-		return parquet.Leaf(parquet.ByteArrayType)
-	default:
-		return parquet.Leaf(parquet.Int64Type)
-	}
-}
-
-func decimalType(precision int) parquet.Type {
-	switch phys, width := decimalPhysical(precision); phys {
-	case physInt32:
-		return parquet.Int32Type
-	case physInt64:
-		return parquet.Int64Type
-	default:
-		return parquet.FixedLenByteArrayType(width)
-	}
-}
-
-// rowGroup writes the values of cols as a row group.
-func (e *encoder) rowGroup(cols []*column) error {
-	writers := e.pw.ColumnWriters()
-	var held int64
+	g := foot.open(e.at, rows, len(cols))
 	for i, c := range cols {
-		held += perColumn + min(c.used(), int64(e.pages))
-		w := writers[e.order[i]]
-		var err error
-		switch {
-		case c.f.rep > 0:
-			err = e.repeated(w, c)
-		default:
-			err = e.flat(w, c)
-		}
-		if err == nil {
-			err = w.Flush()
-		}
+		k, err := e.column(c)
 		if err != nil {
 			return fmt.Errorf("column %s: %w", c.f.path, err)
 		}
+		foot.column(&g, i, &k)
 	}
-	e.held = max(e.held, held)
-	e.note(cols)
-	return e.pw.Flush()
+	foot.close(&g)
+	return e.out.Flush()
 }
 
-// block returns how many values of c to hand over at once, so that a page does not
-// grow far beyond its size.
-func (e *encoder) block(c *column) int {
-	if len(c.refs) == 0 {
-		return blockValues
+// shrink gives back what few row groups need.
+func (e *encoder) shrink() {
+	if cap(e.body)+cap(e.small)+cap(e.def)+cap(e.rep) > keepScratch {
+		e.body, e.small, e.def, e.rep = nil, nil, nil, nil
 	}
-	return min(max(e.pages*len(c.refs)/(4*(len(c.arena)+1)), 1), blockValues)
+	if 4*cap(e.dict.ids) > keepScratch {
+		e.dict.ids = nil
+	}
 }
 
-// flat writes a column that is in no list: a level is a row.
-func (e *encoder) flat(w *parquet.ColumnWriter, c *column) error {
-	limit := e.block(c)
-	def := reader{l: &c.def}
-	at := 0
-	for {
-		lit, level, n := def.next(limit)
-		if n == 0 {
-			return nil
+func (e *encoder) write(p []byte) error {
+	n, err := e.out.Write(p)
+	e.at += int64(n)
+	return err
+}
+
+// column writes the pages of c.
+func (e *encoder) column(c *column) (chunk, error) {
+	k := chunk{f: c.f, phys: c.phys, levels: c.def.n, begin: e.at}
+	k.coded = e.dict.build(c)
+	e.bounds(c, k.coded)
+	c.seal()
+	k.nulls = c.stats.levels - c.stats.values
+	if !c.f.repeated {
+		k.lo, k.hi = c.stats.chunkBounds()
+	}
+	if k.coded {
+		e.body = e.dict.page(e.body[:0], c)
+		if err := e.page(&k, pageDict, e.dict.count()); err != nil {
+			return k, err
 		}
-		var block []parquet.Value
-		switch {
-		case lit != nil:
-			block, at = e.mixed(c, lit, at)
-		case level == c.f.def:
-			block = e.take(n)
-			fill(block, c, at)
-			at += n
-		default:
-			block = e.absent(level, n)
+	}
+	k.data = e.at
+	err := e.data(&k, c)
+	k.bytes = e.at - k.begin
+	return k, err
+}
+
+// bounds completes the statistics of texts: those of a dictionary are enough.
+func (e *encoder) bounds(c *column, coded bool) {
+	if c.phys != physBytes || c.stats.order != orderBytes {
+		return
+	}
+	offs := c.offs
+	if coded {
+		offs = e.dict.offs
+	}
+	if coded || c.shared {
+		for _, off := range offs {
+			c.stats.bytes(textAt(c.arena, off))
 		}
-		if _, err := w.WriteRowValues(block); err != nil {
+		return
+	}
+	for a := c.arena; len(a) > 0; {
+		v := textAt(a, 0)
+		c.stats.bytes(v)
+		a = a[textHeader+len(v):]
+	}
+}
+
+// data writes the data pages. A page ends at a row, when it has its size.
+func (e *encoder) data(k *chunk, c *column) error {
+	e.def = spell(e.def, &c.def)
+	e.rep = spell(e.rep, &c.rep)
+	cur := cursor{c: c}
+	if k.coded {
+		cur.dict = &e.dict
+	}
+	const most = 1 << 12
+	n := c.def.n
+	block := min(max(e.pages/8*n/(c.plainSize()+1), 1), most) // levels between two looks at the size
+	for at := 0; at < n; {
+		from, first := at, cur
+		for at < n && cur.bytes-first.bytes < e.pages {
+			to := min(at+block, n)
+			for c.f.rep > 0 && to < n && e.rep[to] != 0 {
+				to++
+			}
+			there := to - at
+			if c.f.def > 0 {
+				there = bytes.Count(e.def[at:to], []byte{c.f.def})
+			}
+			cur.skip(there)
+			at = to
+		}
+		e.body = e.body[:0]
+		if c.f.rep > 0 {
+			e.levels(e.rep[from:at], c.f.rep)
+		}
+		if c.f.def > 0 {
+			e.levels(e.def[from:at], c.f.def)
+		}
+		e.body = first.appendTo(e.body, cur.value)
+		k.pages++
+		if err := e.page(k, pageData, at-from); err != nil {
 			return err
 		}
-	}
-}
-
-// repeated writes a column that is in a list. Blocks end where a row ends, since a
-// row must not be split among pages.
-func (e *encoder) repeated(w *parquet.ColumnWriter, c *column) error {
-	limit := e.block(c)
-	def, rep := reader{l: &c.def}, reader{l: &c.rep}
-	if cap(e.def) < c.def.n {
-		e.def, e.rep = make([]byte, c.def.n), make([]byte, c.def.n)
-	}
-	defs, reps := e.def[:c.def.n], e.rep[:c.def.n]
-	def.read(defs)
-	rep.read(reps)
-	at := 0
-	for len(defs) > 0 {
-		n := min(limit, len(defs))
-		for n < len(defs) && reps[n] != 0 {
-			n++
-		}
-		var block []parquet.Value
-		block, at = e.mixed(c, defs[:n], at)
-		for i, r := range reps[:n] {
-			block[i].SetRepetitionLevel(int(r))
-		}
-		if _, err := w.WriteRowValues(block); err != nil {
-			return err
-		}
-		defs, reps = defs[n:], reps[n:]
 	}
 	return nil
 }
 
-// mixed returns values and nulls as the definition levels say, the values from
-// number at on, and the number of the next one.
-func (e *encoder) mixed(c *column, def []byte, at int) ([]parquet.Value, int) {
-	there := 0
-	for _, d := range def {
-		if d == c.f.def {
-			there++
-		}
+// spell returns all levels of l, in dst.
+func spell(dst []byte, l *levels) []byte {
+	if cap(dst) < l.n {
+		dst = make([]byte, l.n+l.n/4)
 	}
-	block := e.take(len(def))
-	fill(block[:there], c, at)
-	k := there
-	for i := len(def) - 1; i >= 0; i-- { // from behind, so that values move up in place
-		if def[i] == c.f.def {
-			k--
-			block[i] = block[k]
-			continue
-		}
-		block[i] = parquet.Value{}
-		block[i].SetDefinitionLevel(int(def[i]))
-	}
-	return block, at + there
+	dst = dst[:l.n]
+	r := reader{l: l}
+	r.read(dst)
+	return dst
 }
 
-// absent returns n nulls of a level, n at most blockValues.
-func (e *encoder) absent(level uint8, n int) []parquet.Value {
-	if e.nulls == nil {
-		e.nulls = make([]parquet.Value, blockValues)
+// levels appends levels up to max with their length in front.
+func (e *encoder) levels(v []byte, max uint8) {
+	at := len(e.body)
+	e.body = append(e.body, make([]byte, levelsHeader)...)
+	width := 1
+	for max>>width > 0 {
+		width++
 	}
-	if e.null != level {
-		for i := range e.nulls {
-			e.nulls[i].SetDefinitionLevel(int(level))
-		}
-		e.null = level
-	}
-	return e.nulls[:n]
+	e.body = appendHybrid(e.body, v, width)
+	binary.LittleEndian.PutUint32(e.body[at:], uint32(len(e.body)-at-levelsHeader))
 }
 
-func (e *encoder) take(n int) []parquet.Value {
-	if cap(e.values) < n {
-		e.values = make([]parquet.Value, max(n, blockValues))
+// page compresses e.body and writes it as a page of n values.
+func (e *encoder) page(k *chunk, typ int32, n int) error {
+	body := e.body
+	if e.codec.CompressionCodec() != format.Uncompressed {
+		var err error
+		if e.small, err = e.codec.Encode(e.small[:cap(e.small)], body); err != nil {
+			return fmt.Errorf("compress: %w", err)
+		}
+		body = e.small
 	}
-	return e.values[:n]
+	if len(e.body) > maxPage {
+		return fmt.Errorf("a page of %d bytes is larger than Parquet allows", len(e.body))
+	}
+	t := &e.head
+	t.reset()
+	t.i32(1, typ)
+	t.i32(2, int32(len(e.body)))
+	t.i32(3, int32(len(body)))
+	t.i32(4, int32(crc32.ChecksumIEEE(body)))
+	if typ == pageDict {
+		t.field(7, typeStruct)
+		t.open()
+		t.i32(1, int32(n))
+		t.i32(2, encPlain)
+	} else {
+		t.field(5, typeStruct)
+		t.open()
+		t.i32(1, int32(n))
+		enc := int32(encPlain)
+		if k.coded {
+			enc = encRLEDict
+		}
+		t.i32(2, enc)
+		t.i32(3, encRLE)
+		t.i32(4, encRLE)
+	}
+	t.close()
+	t.b = append(t.b, 0)
+	k.raw += int64(len(t.b) + len(e.body))
+	if err := e.write(t.b); err != nil {
+		return err
+	}
+	return e.write(body)
 }
 
-// fill sets dst to the values of c from number at on. They point into c.
-func fill(dst []parquet.Value, c *column, at int) {
-	src := c.fixed[min(at*c.width, len(c.fixed)):]
-	switch c.phys {
-	case physBool:
-		for i := range dst {
-			dst[i] = parquet.BooleanValue(src[i] != 0)
+// maxPage is what a page header has room for.
+const maxPage = 1<<31 - 1
+
+// cursor is a place among the values of a column.
+type cursor struct {
+	c     *column
+	dict  *dictionary // not nil: values are its numbers
+	value int         // number of the next value
+	off   int         // of the next value in an arena that is not shared
+	bytes int         // what the values before take in pages
+}
+
+// skip moves on by n values.
+func (u *cursor) skip(n int) {
+	c := u.c
+	switch {
+	case u.dict != nil:
+		u.bytes += n*u.dict.width()/8 + 1
+	case c.phys == physBool:
+		u.bytes += n/8 + 1
+	case c.phys != physBytes:
+		u.bytes += n * c.width
+	case c.shared:
+		for _, off := range c.offs[u.value : u.value+n] {
+			u.bytes += textHeader + len(textAt(c.arena, off))
 		}
-	case physInt32:
-		for i := range dst {
-			dst[i] = parquet.Int32Value(int32(binary.LittleEndian.Uint32(src[4*i:])))
+	default:
+		off := u.off
+		for range n {
+			off += textHeader + int(binary.LittleEndian.Uint32(c.arena[off:]))
 		}
-	case physInt64:
-		for i := range dst {
-			dst[i] = parquet.Int64Value(int64(binary.LittleEndian.Uint64(src[8*i:])))
-		}
-	case physFloat:
-		for i := range dst {
-			dst[i] = parquet.FloatValue(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
-		}
-	case physDouble:
-		for i := range dst {
-			dst[i] = parquet.DoubleValue(math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:])))
-		}
-	case physFixed:
-		for i := range dst {
-			dst[i] = parquet.FixedLenByteArrayValue(src[i*c.width : (i+1)*c.width])
-		}
-	case physBytes:
-		for i, r := range c.refs[at : at+len(dst)] {
-			dst[i] = parquet.ByteArrayValue(c.arena[r.off : r.off+r.n])
-		}
+		u.bytes += off - u.off
+		u.off = off
 	}
-	if c.f.def > 0 {
-		for i := range dst {
-			dst[i].SetDefinitionLevel(int(c.f.def))
+	u.value += n
+}
+
+// appendTo appends the values up to number end, not included, as in a data page.
+func (u *cursor) appendTo(dst []byte, end int) []byte {
+	c := u.c
+	switch {
+	case u.dict != nil:
+		width := u.dict.width()
+		return appendHybrid(append(dst, byte(width)), u.dict.ids[u.value:end], width)
+	case c.phys == physBool:
+		return pack(dst, c.fixed[u.value:end], 1)
+	case c.phys != physBytes:
+		return append(dst, c.fixed[u.value*c.width:end*c.width]...)
+	case c.shared:
+		for _, off := range c.offs[u.value:end] {
+			dst = append(dst, c.arena[off:off+textHeader+uint32(len(textAt(c.arena, off)))]...)
 		}
+		return dst
+	default:
+		to := *u
+		to.skip(end - u.value)
+		return append(dst, c.arena[u.off:to.off]...)
 	}
 }

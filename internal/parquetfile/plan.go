@@ -23,6 +23,7 @@ type field struct {
 	repeated bool           // inside a list or map
 	metrics  bool           // has counts
 	bounds   bool           // has bounds
+	names    []string       // of a leaf: its path in the file
 }
 
 // base is the definition level that says the parent is there.
@@ -35,8 +36,10 @@ func (f *field) base() uint8 {
 
 // plan is a schema with the levels of its columns worked out.
 type plan struct {
-	fields []*field
-	leaves []*field
+	fields   []*field
+	leaves   []*field
+	schema   []byte // elements of the schema, as in the footer
+	elements int
 }
 
 // maxDepth bounds nesting. Iceberg has no limit; levels are kept in bytes, and
@@ -54,6 +57,7 @@ func newPlan(s *schema.Schema, metricColumns int) (*plan, error) {
 	}
 	b.plan.fields = fields
 	chooseMetrics(fields, metricColumns)
+	b.plan.describe()
 	return b.plan, nil
 }
 

@@ -46,14 +46,6 @@ func (s *columnSet) size() (used, held int64) {
 	return used, held
 }
 
-// seal completes the statistics of the row group.
-func (s *columnSet) seal() {
-	for _, c := range s.cols {
-		c.stats.levels, c.stats.values = int64(c.def.n), int64(c.values)
-		c.total.merge(&c.stats)
-	}
-}
-
 // reset empties the columns for the next row group.
 func (s *columnSet) reset() {
 	for _, c := range s.cols {

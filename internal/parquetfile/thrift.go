@@ -2,7 +2,7 @@ package parquetfile
 
 import "encoding/binary"
 
-// compact writes Thrift's compact protocol, as far as a Parquet footer needs it.
+// compact writes Thrift's compact protocol, as far as Parquet needs it.
 type compact struct {
 	b    []byte
 	last []int // id of the last field, by nesting
@@ -10,6 +10,8 @@ type compact struct {
 
 // Types of the compact protocol.
 const (
+	typeTrue   = 1
+	typeFalse  = 2
 	typeI16    = 4
 	typeI32    = 5
 	typeI64    = 6
@@ -56,6 +58,23 @@ func (t *compact) list(id int, typ byte, n int) {
 		return
 	}
 	t.b = binary.AppendUvarint(append(t.b, 0xf0|typ), uint64(n))
+}
+
+// integers is a list of small numbers.
+func (t *compact) integers(id int, vs ...int64) {
+	t.list(id, typeI32, len(vs))
+	for _, v := range vs {
+		t.integer(v)
+	}
+}
+
+// bool is a field that is its own value.
+func (t *compact) bool(id int, v bool) {
+	if v {
+		t.field(id, typeTrue)
+	} else {
+		t.field(id, typeFalse)
+	}
 }
 
 // open begins a struct that is the element of a list, or follows [compact.field].

@@ -16,7 +16,7 @@ type Writer struct {
 	shelf *shelf
 	out   *countingWriter
 	set   *columnSet // goes back to the pool with Close and Abort
-	enc   *encoder   // nil until the first row group is full
+	foot  *footer    // likewise
 	rows  int64      // in all
 	open  int64      // rows of the row group being filled
 	held  int64
@@ -100,18 +100,10 @@ func (w *Writer) flush() error {
 	if w.open == 0 {
 		return nil
 	}
-	w.pool.turns <- struct{}{}
-	defer func() { <-w.pool.turns }()
-	if w.enc == nil {
-		enc, err := w.pool.encoder(w.shelf, w.set, w.out)
-		if err != nil {
-			return err
-		}
-		w.enc = enc
-	}
+	e := <-w.pool.encoders // more of them would only take memory
+	defer func() { w.pool.encoders <- e }()
 	values := w.measure()
-	w.set.seal()
-	if err := w.enc.rowGroup(w.set.cols); err != nil {
+	if err := e.rowGroup(w.out, w.set.cols, w.open, w.foot); err != nil {
 		return fmt.Errorf("encode parquet row group: %w", err)
 	}
 	w.raw += values
@@ -124,9 +116,7 @@ func (w *Writer) flush() error {
 // measure notes the memory held, and returns the bytes of the values.
 func (w *Writer) measure() (values int64) {
 	values, w.held = w.set.size()
-	if w.enc != nil {
-		w.held += w.enc.held
-	}
+	w.held += w.foot.held()
 	return values
 }
 
@@ -142,7 +132,7 @@ func (w *Writer) Close() (Metrics, error) {
 		w.err = err
 		return Metrics{}, err
 	}
-	w.release(true)
+	w.release()
 	w.err = errClosed
 	return m, nil
 }
@@ -151,15 +141,13 @@ func (w *Writer) finish() (Metrics, error) {
 	if err := w.flush(); err != nil {
 		return Metrics{}, err
 	}
-	if w.enc == nil {
-		enc, err := w.pool.encoder(w.shelf, w.set, w.out)
-		if err != nil {
-			return Metrics{}, err
-		}
-		w.enc = enc
-	}
 	m := w.set.metrics()
-	if err := w.enc.close(&m); err != nil {
+	w.foot.note(&m)
+	end := w.foot.end()
+	if w.out.n == 0 {
+		end = append([]byte(magic), end...)
+	}
+	if _, err := w.out.Write(end); err != nil {
 		return Metrics{}, fmt.Errorf("finish parquet file: %w", err)
 	}
 	m.Rows, m.Size = w.rows, w.out.n
@@ -169,21 +157,18 @@ func (w *Writer) finish() (Metrics, error) {
 // Abort gives up the file and its memory. Bytes may have gone out. It is safe to
 // call at any time, after Close and twice.
 func (w *Writer) Abort() {
-	w.release(false)
+	w.release()
 	if w.err == nil {
 		w.err = errClosed
 	}
 }
 
-func (w *Writer) release(clean bool) {
+func (w *Writer) release() {
 	if w.set == nil {
 		return
 	}
-	if !clean {
-		w.enc = nil // of unknown state
-	}
-	w.pool.put(w.shelf, w.set, w.enc)
-	w.set, w.enc, w.held, w.open = nil, nil, 0, 0
+	w.shelf.put(w.set, w.foot)
+	w.set, w.foot, w.held, w.open = nil, nil, 0, 0
 }
 
 // countingWriter counts the bytes that reach the output.

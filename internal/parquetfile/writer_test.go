@@ -241,49 +241,6 @@ func TestPool(t *testing.T) {
 	wg.Wait()
 }
 
-// TestIdle checks that encoders are kept for the next file, and not without limit.
-func TestIdle(t *testing.T) {
-	pool, err := NewPool(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &filler{Rand: rand.New(rand.NewPCG(5, 5)), few: true}
-	write := func(s *schema.Schema) {
-		t.Helper()
-		w, err := pool.Writer(io.Discard, s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.Write(r.record(s, 10)); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := numbered(mixed(10, "c")...)
-	for range 3 {
-		write(first)
-	}
-	if n := len(pool.mu.idle); n != 1 {
-		t.Errorf("%d encoders are idle after three files of a schema", n)
-	}
-	kept := pool.mu.idle[0]
-	for range 12 {
-		write(numbered(mixed(300, "c")...))
-	}
-	sum := int64(0)
-	for _, e := range pool.mu.idle {
-		sum += e.held
-		if e == kept {
-			t.Error("the oldest encoder is still idle")
-		}
-	}
-	if sum > maxIdle || sum < maxIdle/2 {
-		t.Errorf("idle encoders take %d bytes", sum)
-	}
-}
-
 // TestEncodings checks what columns are encoded as: few values in a dictionary,
 // other columns plain.
 func TestEncodings(t *testing.T) {
