@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/binary"
 	"math/bits"
 )
 
@@ -19,14 +20,16 @@ type node struct {
 	depth  int // objects and arrays around the value
 
 	kids     []*node // Struct: the fields; List: the element; Map: key and value
-	byKey    map[string]*node
+	byKey    keyTable
 	declared []Field // Struct: what Options.Declared says about members
 	fixed    bool    // its type is declared: it is never promoted
 	needs    bool    // Struct: a field is required
 
 	literal string   // the key as it is mostly written: "key":
-	next    [2]*node // the fields that came after this one lately
-	first   *node    // Struct: the field that came first lately
+	head    uint64   // its first 8 bytes, or as many as it has,
+	mask    uint64   // which are these
+	next    [2]int32 // index of the fields that came after this one lately
+	first   int32    // Struct: the same of the field that came first
 
 	n     int
 	nulls int
@@ -48,6 +51,12 @@ func newNode(f *Field, key string, parent *node, declared *Type) *node {
 	n := &node{field: f, kind: f.Type.Kind, key: key, parent: parent, depth: parent.depth}
 	if parent.kind == Struct {
 		n.literal = `"` + string(appendQuoted(nil, []byte(key))) + `":`
+		var word [8]byte
+		n.head, n.mask = 0, ^uint64(0)
+		if k := copy(word[:], n.literal); k < len(word) {
+			n.mask = 1<<(8*k) - 1
+		}
+		n.head = binary.LittleEndian.Uint64(word[:])
 	}
 	n.fixed = declared != nil
 	switch n.kind {
@@ -79,7 +88,7 @@ func part(declared *Type, kind Kind, i int) *Type {
 // addFields makes n the object with these fields.
 func (n *node) addFields(fields []Field, declared *Type) {
 	n.depth++
-	n.byKey = make(map[string]*node, len(fields))
+	taken := make(map[string]bool, len(fields))
 	if declared != nil && declared.Kind == Struct {
 		n.declared = declared.Fields
 	}
@@ -89,7 +98,7 @@ func (n *node) addFields(fields []Field, declared *Type) {
 			continue
 		}
 		key := f.JSONKey()
-		if n.byKey[key] != nil {
+		if taken[key] {
 			continue // of two columns for one key the first is filled
 		}
 		var decl *Type
@@ -99,15 +108,13 @@ func (n *node) addFields(fields []Field, declared *Type) {
 		kid := newNode(f, key, n, decl)
 		kid.at = i
 		n.kids = append(n.kids, kid)
-		n.byKey[key] = kid
+		taken[key] = true
 		n.needs = n.needs || f.Required
 	}
 	for i, kid := range n.kids {
-		kid.next = [2]*node{n.kids[(i+1)%len(n.kids)], n.kids[(i+2)%len(n.kids)]}
+		kid.next = [2]int32{int32((i + 1) % len(n.kids)), int32((i + 2) % len(n.kids))}
 	}
-	if len(n.kids) > 0 {
-		n.first = n.kids[0]
-	}
+	n.byKey = newKeyTable(n.kids)
 }
 
 func fieldForKey(fields []Field, key string) *Field {

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/binary"
 	"strconv"
 )
 
@@ -133,51 +134,54 @@ func (r *reader) object(nd *node, row, i int) int {
 // prev's the last time, or the time before: then one comparison is all it takes.
 func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	buf := r.cut.scan.buf
-	f = nd.first
-	if prev != nil {
-		f = prev.next[0]
-	}
-	if f != nil && startsWith(buf, i, f.literal) {
-		return f, nil, skipSpace(buf, i+len(f.literal))
-	}
-	if prev != nil {
-		if f = prev.next[1]; startsWith(buf, i, f.literal) {
-			prev.next = [2]*node{f, prev.next[0]}
+	if len(nd.kids) > 0 {
+		guess := nd.first
+		if prev != nil {
+			guess = prev.next[0]
+		}
+		if f = nd.kids[guess]; f.startsAt(buf, i) {
 			return f, nil, skipSpace(buf, i+len(f.literal))
 		}
+		if prev != nil {
+			if f = nd.kids[prev.next[1]]; f.startsAt(buf, i) {
+				prev.next = [2]int32{prev.next[1], guess}
+				return f, nil, skipSpace(buf, i+len(f.literal))
+			}
+		}
 	}
-	if key, i = r.key(i); i < 0 {
-		return nil, nil, invalid
-	}
-	switch f = nd.byKey[string(key)]; {
-	case f == nil:
-	case prev == nil:
-		nd.first = f
-	default:
-		prev.next[1] = f
-	}
-	return f, key, i
-}
-
-func startsWith(buf []byte, i int, s string) bool {
-	return len(buf)-i >= len(s) && string(buf[i:i+len(s)]) == s
-}
-
-// key reads the key at i and its colon, and returns the index of its value.
-func (r *reader) key(i int) (key []byte, at int) {
-	buf := r.cut.scan.buf
 	if buf[i] != '"' {
-		return nil, invalid
+		return nil, nil, invalid
 	}
 	e, escaped := scanString(buf, i+1)
 	if e < 0 {
-		return nil, invalid
+		return nil, nil, invalid
 	}
-	key = r.cut.scan.keys.text(buf[i+1:e], escaped)
-	if i = skipSpace(buf, e+1); buf[i] != ':' {
-		return nil, invalid
+	if at = skipSpace(buf, e+1); buf[at] != ':' {
+		return nil, nil, invalid
 	}
-	return key, skipSpace(buf, i+1)
+	at = skipSpace(buf, at+1)
+	var k int32
+	if escaped {
+		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
+		r.scratch = append(append(r.scratch[:0], key...), make([]byte, 8)...)
+		f, k = nd.byKey.find(r.scratch, 0, len(key))
+	} else if f, k = nd.byKey.find(buf, i+1, e); f == nil {
+		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
+	}
+	switch {
+	case f == nil:
+	case prev == nil:
+		nd.first = k
+	default:
+		prev.next[1] = k
+	}
+	return f, key, at
+}
+
+// startsAt tells whether the key is written at i as it mostly is.
+func (n *node) startsAt(buf []byte, i int) bool {
+	return binary.LittleEndian.Uint64(buf[i:])&n.mask == n.head &&
+		(n.mask != ^uint64(0) || len(buf)-i >= len(n.literal) && string(buf[i:i+len(n.literal)]) == n.literal)
 }
 
 // member reads the value at i into the cell of f, or rescues it.

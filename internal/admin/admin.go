@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"os"
 	"slices"
 	"strings"
@@ -108,7 +109,10 @@ func (s *Server) Handler() http.Handler {
 	guarded.Handle("GET /metrics", s.worker.Metrics)
 	guarded.HandleFunc("GET /v1/status", s.status)
 	guarded.HandleFunc("POST /v1/pipelines/{name}/{action}", s.act)
+	guarded.HandleFunc("GET /debug/pprof/", pprof.Index)
+	guarded.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	open.Handle("/metrics", s.guard(guarded))
+	open.Handle("/debug/pprof/", s.guard(guarded))
 	open.Handle("/v1/", s.guard(guarded))
 	open.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such path: "+r.URL.Path)

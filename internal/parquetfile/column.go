@@ -296,9 +296,7 @@ func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 		return nil
 	}
 	if sel == nil {
-		for i := first; i < first+n; i++ {
-			c.appendText(data[offs[i]:offs[i+1]])
-		}
+		c.appendRun(offs[first:first+n+1], data)
 		return nil
 	}
 	for _, i := range sel {
@@ -307,14 +305,39 @@ func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 	return nil
 }
 
-func (c *column) appendText(v []byte) {
-	c.arena = append(binary.LittleEndian.AppendUint32(c.arena, uint32(len(v))), v...)
+// appendRun appends the values between offs, for which there is room.
+func (c *column) appendRun(offs []int32, data []byte) {
+	from := offs[0]
+	for _, to := range offs[1:] {
+		c.appendText(data[from:to])
+		from = to
+	}
 }
 
+// short is the length up to which a value is copied as two words, whatever follows.
+const short = 16
+
+// appendText appends a value for which there is room.
+func (c *column) appendText(v []byte) {
+	k := len(c.arena)
+	dst := c.arena[k : k+textHeader+max(len(v), short)]
+	binary.LittleEndian.PutUint32(dst, uint32(len(v)))
+	if len(v) <= short && cap(v) >= short {
+		w := v[:short]
+		binary.LittleEndian.PutUint64(dst[textHeader:], binary.LittleEndian.Uint64(w))
+		binary.LittleEndian.PutUint64(dst[textHeader+8:], binary.LittleEndian.Uint64(w[8:]))
+	} else {
+		copy(dst[textHeader:], v)
+	}
+	c.arena = c.arena[:k+textHeader+len(v)]
+}
+
+// room makes room in the arena for n more bytes.
 func (c *column) room(n int) error {
 	if len(c.arena)+n > maxArena {
 		return fmt.Errorf("column %s: more than 4 GiB in a row group", c.f.path)
 	}
+	c.arena = grow(c.arena, n+short)[:len(c.arena)]
 	return nil
 }
 

@@ -10,6 +10,7 @@ const (
 	DefaultRowGroupBytes = 64 << 20
 	DefaultPageBytes     = 256 << 10
 	DefaultMetricColumns = 100
+	DefaultIdleBytes     = 32 << 20
 )
 
 // boundLength is how much of a string (in code points) or of bytes a bound keeps,
@@ -40,6 +41,10 @@ type Options struct {
 	// maps of the upper levels first. firehosed's own columns always have them.
 	// Default 100, as Iceberg's write.metadata.metrics.max-inferred-column-defaults.
 	MetricColumns int
+
+	// IdleBytes bounds the memory of files that are done which is kept for the next
+	// ones. Default 32 MiB; less than 0: none.
+	IdleBytes int64
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +53,7 @@ func (o Options) withDefaults() Options {
 	o.RowGroupBytes = cmp.Or(o.RowGroupBytes, DefaultRowGroupBytes)
 	o.PageBytes = cmp.Or(o.PageBytes, DefaultPageBytes)
 	o.MetricColumns = cmp.Or(o.MetricColumns, DefaultMetricColumns)
+	o.IdleBytes = cmp.Or(o.IdleBytes, DefaultIdleBytes)
 	return o
 }
 

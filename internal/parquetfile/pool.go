@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/parquet-go/parquet-go/compress"
@@ -11,8 +12,8 @@ import (
 )
 
 // Pool makes writers that share options, encoders and the memory of files that are
-// done. There is an encoder for each processor, with some MiB of memory each; what
-// else is idle goes with the next garbage collections. It is safe for concurrent use.
+// done. There is an encoder for each processor, with some MiB of memory each. It is
+// safe for concurrent use.
 type Pool struct {
 	opts     Options
 	codec    compress.Codec
@@ -21,15 +22,14 @@ type Pool struct {
 	mu struct {
 		sync.Mutex
 		shelves map[*schema.Schema]*shelf
+		idle    []*columnSet // the latest last
 	}
 }
 
-// shelf keeps what files of one schema can use again.
+// shelf is what files of one schema share.
 type shelf struct {
-	plan  *plan
-	codec compress.Codec
-	sets  sync.Pool // of *columnSet
-	feet  sync.Pool // of *footer
+	plan *plan
+	feet sync.Pool // of *footer
 }
 
 // maxShelves bounds the schemas remembered; evolved tables leave old ones behind.
@@ -61,8 +61,11 @@ func (p *Pool) Writer(w io.Writer, s *schema.Schema) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, foot := sh.get()
-	return &Writer{pool: p, shelf: sh, out: &countingWriter{w: w}, set: set, foot: foot}, nil
+	foot, ok := sh.feet.Get().(*footer)
+	if !ok {
+		foot = newFooter(sh.plan, p.codec)
+	}
+	return &Writer{pool: p, shelf: sh, out: &countingWriter{w: w}, set: p.take(sh.plan), foot: foot}, nil
 }
 
 func (p *Pool) shelf(s *schema.Schema) (*shelf, error) {
@@ -78,31 +81,42 @@ func (p *Pool) shelf(s *schema.Schema) (*shelf, error) {
 	if len(p.mu.shelves) >= maxShelves {
 		clear(p.mu.shelves)
 	}
-	sh := &shelf{plan: pl, codec: p.codec}
+	sh := &shelf{plan: pl}
 	p.mu.shelves[s] = sh
 	return sh, nil
 }
 
-// get returns empty columns and a footer without row groups.
-func (sh *shelf) get() (*columnSet, *footer) {
-	set, ok := sh.sets.Get().(*columnSet)
-	if !ok {
-		set = newColumnSet(sh.plan)
+// take returns empty columns, those of a finished file if there are any. Memory
+// that has grown to the size of a file need not grow again.
+func (p *Pool) take(pl *plan) *columnSet {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, s := range slices.Backward(p.mu.idle) {
+		if s.plan == pl {
+			p.mu.idle = slices.Delete(p.mu.idle, i, i+1)
+			return s
+		}
 	}
-	foot, ok := sh.feet.Get().(*footer)
-	if !ok {
-		foot = newFooter(sh.plan, sh.codec)
-	}
-	return set, foot
+	return newColumnSet(pl)
 }
 
-// put takes back what a file used.
-func (sh *shelf) put(set *columnSet, foot *footer) {
+// put takes back what a file used. What has been idle for longest is given up first.
+func (p *Pool) put(sh *shelf, set *columnSet, foot *footer) {
 	for _, c := range set.cols {
 		c.reset()
 		c.total.reset()
 	}
 	foot.reset()
-	sh.sets.Put(set)
 	sh.feet.Put(foot)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.idle = append(p.mu.idle, set)
+	sum := int64(0)
+	for i, s := range slices.Backward(p.mu.idle) {
+		_, held := s.size()
+		if sum += held; sum > p.opts.IdleBytes {
+			p.mu.idle = slices.Delete(p.mu.idle, 0, i+1)
+			break
+		}
+	}
 }

@@ -35,6 +35,7 @@ type stats struct {
 	minFloat, maxFloat float64
 	minDec, maxDec     decimal128.Num
 	minBytes, maxBytes []byte // the first keepBytes of them
+	minWord, maxWord   uint64 // their first 8 bytes as a number
 }
 
 // keepBytes is enough of a value to know its bound: [boundLength] code points and
@@ -70,6 +71,7 @@ func (s *stats) merge(o *stats) {
 	}
 	if !s.any {
 		lo, hi := s.minBytes[:0], s.maxBytes[:0]
+		s.minWord, s.maxWord = o.minWord, o.maxWord
 		s.minInt, s.maxInt, s.minFloat, s.maxFloat, s.minDec, s.maxDec = o.minInt, o.maxInt, o.minFloat, o.maxFloat, o.minDec, o.maxDec
 		s.minBytes, s.maxBytes, s.any = append(lo, o.minBytes...), append(hi, o.maxBytes...), true
 		return
@@ -174,18 +176,33 @@ func (s *stats) decimal(v decimal128.Num) {
 }
 
 func (s *stats) bytes(v []byte) {
+	w := firstWord(v)
+	if s.any && w > s.minWord && w < s.maxWord {
+		return
+	}
 	if len(v) > keepBytes {
 		v = v[:keepBytes] // order is kept: of two cut values the greater is not less
 	}
-	if !s.any {
-		s.minBytes, s.maxBytes, s.any = append(s.minBytes[:0], v...), append(s.maxBytes[:0], v...), true
-		return
+	if !s.any || bytes.Compare(v, s.minBytes) < 0 {
+		s.minBytes, s.minWord = append(s.minBytes[:0], v...), w
 	}
-	if bytes.Compare(v, s.minBytes) < 0 {
-		s.minBytes = append(s.minBytes[:0], v...)
-	} else if bytes.Compare(v, s.maxBytes) > 0 {
-		s.maxBytes = append(s.maxBytes[:0], v...)
+	if !s.any || bytes.Compare(v, s.maxBytes) > 0 {
+		s.maxBytes, s.maxWord = append(s.maxBytes[:0], v...), w
 	}
+	s.any = true
+}
+
+// firstWord returns the first 8 bytes of v, zeros after its end. Of two values the
+// one with the greater word is greater.
+func firstWord(v []byte) uint64 {
+	if len(v) >= 8 {
+		return binary.BigEndian.Uint64(v)
+	}
+	var w uint64
+	for i, c := range v {
+		w |= uint64(c) << (56 - 8*i)
+	}
+	return w
 }
 
 // bounds returns the least and the greatest value in Iceberg's single-value

@@ -167,7 +167,7 @@ func (w *Writer) release() {
 	if w.set == nil {
 		return
 	}
-	w.shelf.put(w.set, w.foot)
+	w.pool.put(w.shelf, w.set, w.foot)
 	w.set, w.foot, w.held, w.open = nil, nil, 0, 0
 }
 

@@ -241,6 +241,52 @@ func TestPool(t *testing.T) {
 	wg.Wait()
 }
 
+// TestIdle checks that the memory of files is kept for the next file, and not without
+// limit.
+func TestIdle(t *testing.T) {
+	const limit = 1 << 20
+	pool, err := NewPool(Options{IdleBytes: limit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &filler{Rand: rand.New(rand.NewPCG(5, 5)), few: true}
+	write := func(s *schema.Schema) {
+		t.Helper()
+		w, err := pool.Writer(io.Discard, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Write(r.record(s, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := numbered(mixed(10, "c")...)
+	for range 3 {
+		write(first)
+	}
+	if n := len(pool.mu.idle); n != 1 {
+		t.Errorf("the columns of %d files are idle after three files of a schema", n)
+	}
+	kept := pool.mu.idle[0]
+	for range 12 {
+		write(numbered(mixed(300, "c")...))
+	}
+	sum := int64(0)
+	for _, s := range pool.mu.idle {
+		_, held := s.size()
+		sum += held
+		if s == kept {
+			t.Error("the oldest columns are still idle")
+		}
+	}
+	if sum > limit || sum < limit/2 {
+		t.Errorf("idle columns take %d bytes", sum)
+	}
+}
+
 // TestEncodings checks what columns are encoded as: few values in a dictionary,
 // other columns plain.
 func TestEncodings(t *testing.T) {
