@@ -74,6 +74,7 @@ func TestRoutes(t *testing.T) {
 	f("GET", "/readyz", 200, `{"status":"ready"}`)
 	f("GET", "/metrics", 200, "firehosed_up 1")
 	f("GET", "/v1/status", 200, `"pipelines":[{"pipeline":"shop"`)
+	f("GET", "/debug/pprof/heap?debug=1", 200, "heap profile: ")
 	f("POST", "/v1/pipelines/shop/pause", 200, `"done":"pause"`)
 	f("POST", "/v1/pipelines/shop/resume", 200, `"done":"resume"`)
 	f("POST", "/v1/pipelines/shop/flush", 200, `"done":"flush"`)
@@ -83,6 +84,9 @@ func TestRoutes(t *testing.T) {
 	f("GET", "/nope", 404, "no such path")
 	f("POST", "/v1/pipelines/shop/pause", 403, "", "Sec-Fetch-Site", "cross-site")
 	f("GET", "/v1/status", 403, "loopback names only", "Host", "evil.example:9644")
+	f("GET", "/debug/pprof/heap", 403, "loopback names only", "Host", "evil.example:9644")
+	f("GET", "/debug/pprof/profile", 403, "loopback names only", "Host", "evil.example:9644")
+	f("GET", "/debug/pprof/cmdline", 404, "Unknown profile")
 	f("GET", "/v1/status", 200, "", "Host", "[::1]:9644")
 	w.shop.err = errors.New("catalog is down")
 	f("POST", "/v1/pipelines/shop/flush", 502, "catalog is down")
@@ -119,7 +123,7 @@ func TestToken(t *testing.T) {
 	w := newWorld(t, func() (string, error) { return token, failure })
 	f := func(header string, want int) {
 		t.Helper()
-		for _, path := range []string{"/metrics", "/v1/status"} {
+		for _, path := range []string{"/metrics", "/v1/status", "/debug/pprof/heap"} {
 			if c, b := w.do(t, "GET", path, "Authorization", header, "Host", "firehosed.example"); c != want || strings.Contains(b, "s3cret") {
 				t.Errorf("%s with %q = %d %s, want %d", path, header, c, b, want)
 			}

@@ -5,6 +5,7 @@
 //	GET  /readyz                        200 ready or degraded, 503 starting or stopping
 //	GET  /metrics                       Prometheus text
 //	GET  /v1/status                     pipelines, lanes and tables as JSON
+//	GET  /debug/pprof/                  profiles, as go tool pprof reads them: heap, profile (CPU) ...
 //	POST /v1/pipelines/{name}/pause     stop reading; what was read is committed
 //	POST /v1/pipelines/{name}/resume    read on
 //	POST /v1/pipelines/{name}/flush     commit now what the tables hold
