@@ -373,7 +373,7 @@ func (r *reader) decode(e entry) error {
 	}
 	u := unpacked{e: e, data: e[batchHeader:], left: int(e.i32(atCount)), block: r.cur.block}
 	if e.compressed() {
-		data, err := r.p.unpack.Decompress(u.data, kgo.CompressionCodecType(e.attributes()&codecBits))
+		data, err := r.decompress(u.data, kgo.CompressionCodecType(e.attributes()&codecBits))
 		if err != nil {
 			return fmt.Errorf("decompress: %w", err)
 		}
@@ -398,6 +398,20 @@ func (r *reader) decode(e entry) error {
 	}
 	r.raw = u
 	return nil
+}
+
+// decompress returns what data is when decompressed, in memory of the pool.
+func (r *reader) decompress(data []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	if codec != kgo.CodecLz4 {
+		return r.p.unpack.Decompress(data, codec)
+	}
+	buf := r.p.pool.GetDecompressBytes(data, codec)
+	out, err := unlz4(buf, data, int(r.p.cfg.MaxBatchBytes))
+	if err != nil {
+		r.p.pool.put(buf)
+		return nil, err
+	}
+	return out, nil
 }
 
 // charge accounts for a decompressed batch: what was set aside for it is given back.
