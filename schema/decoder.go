@@ -25,7 +25,7 @@ type Decoded struct {
 }
 
 // maxTables is how many layouts a decoder keeps, each with its memory.
-const maxTables = 8
+const maxTables = 32
 
 // A Decoder lays JSON objects out as columns. It keeps its memory from batch to
 // batch. One goroutine uses it.
@@ -48,6 +48,7 @@ type table struct {
 
 	missing fault // what the last object lacked
 	held    int   // bytes that reader keeps
+	tree    int   // bytes of its nodes, which stay
 }
 
 // NewDecoder returns a decoder with these rules.
@@ -87,21 +88,39 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 }
 
 // keepBytes is how much memory a decoder keeps from batch to batch, for all tables.
-const keepBytes = 32 << 20
+const keepBytes = 16 << 20
+
+// Held returns how many bytes the decoder keeps for the next batch.
+func (d *Decoder) Held() int {
+	held := cap(d.cut.scan.buf)
+	for _, t := range d.tables {
+		held += t.held + t.tree
+	}
+	return held
+}
 
 // shrink gives memory back, that of tables not used for long first. t was used just
-// now.
+// now. The others together keep a quarter of what it may: a table that evolves leaves
+// its earlier schemas behind.
 func (d *Decoder) shrink(t *table) {
 	t.held = t.reader.root.held() + t.reader.rescued.held()
-	total := 0
-	for _, t := range d.tables {
-		if total += t.held; total > d.keep {
-			t.reader.root.free()
-			t.reader.rescued.free()
-			total -= t.held
-			t.held = 0
+	if t.held > d.keep {
+		t.free()
+	}
+	others := 0
+	for _, t := range d.tables[1:] {
+		if others += t.held; others > d.keep/4 {
+			others -= t.held
+			t.free()
 		}
 	}
+}
+
+// free gives the memory of all cells back.
+func (t *table) free() {
+	t.reader.root.free()
+	t.reader.rescued.free()
+	t.held = 0
 }
 
 // unit lays out the rows of a record.
@@ -187,9 +206,11 @@ func (d *Decoder) table(s, pinned *Schema) *table {
 	for _, kid := range t.reader.root.kids {
 		t.fields = append(t.fields, kid.field.ArrowField())
 	}
+	t.tree = t.reader.root.tree()
 	if required := requiredOf(pinned); required != nil {
 		t.check = &reader{}
 		t.check.init(&d.cut, required, &d.opt)
+		t.tree += t.check.root.tree()
 	}
 	if len(d.tables) < maxTables {
 		d.tables = append(d.tables, nil)

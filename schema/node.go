@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/binary"
 	"math/bits"
+	"unsafe"
 )
 
 // A node is one place in a schema and the cells laid out for it so far.
@@ -239,6 +240,15 @@ func (n *node) held() int {
 	size := 8*(cap(n.valid)+cap(n.words)+cap(n.bits)) + 4*cap(n.ends) + cap(n.data)
 	for _, kid := range n.kids {
 		size += kid.held()
+	}
+	return size
+}
+
+// tree returns about how much memory n and the nodes below it take themselves.
+func (n *node) tree() int {
+	size := int(unsafe.Sizeof(*n)) + 2*len(n.literal) + 64 // an entry in the parent's byKey
+	for _, kid := range n.kids {
+		size += kid.tree()
 	}
 	return size
 }

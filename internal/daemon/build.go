@@ -31,9 +31,9 @@ type unit struct {
 }
 
 // build makes the unit of a pipeline. watched may be nil.
-func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
+func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
 	p := f.Pipelines[name]
-	u := &unit{name: name, share: budget.Share(), plan: planOf(name, watched)}
+	u := &unit{name: name, share: mem.budget.Share(), plan: planOf(name, mem.decoders, watched)}
 	own := log // the pipeline adds its name itself
 	log = log.With(slog.String("pipeline", name))
 	sk, err := chosenSink(p.Sink.component)
@@ -47,7 +47,7 @@ func build(ctx context.Context, f *File, name string, budget *pipeline.Budget, l
 	}
 	u.store = control.New(bucket)
 	u.ctl = pipeline.NewControl(u.store, name, worker())
-	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: flowing(f.MemoryBudget), watched: watched}
+	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: flowing(mem.size), watched: watched}
 	so, err := chosenSource(p.Source.component)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (c *call) one(ctx context.Context) (*unit, *File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log, nil)
+	u, err := build(ctx, f, name, newMemory(f.MemoryBudget), log, nil)
 	return u, f, err
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/firehosed/firehosed/internal/demo"
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/internal/telemetry"
-	"github.com/firehosed/firehosed/pipeline"
 )
 
 // demoCommand is "demo".
@@ -34,7 +33,7 @@ func (c *call) openDemo(ctx context.Context, file string) (demo.Tables, error) {
 		return nil, err
 	}
 	for name := range f.Pipelines {
-		u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log, nil)
+		u, err := build(ctx, f, name, newMemory(f.MemoryBudget), log, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -14,8 +14,8 @@ import (
 )
 
 // planOf returns how the steps of a revision of the named pipeline are built from
-// its pure part. watched may be nil.
-func planOf(name string, watched *telemetry.Watched) pipeline.Plan {
+// its pure part. Lanes decode with what decoders lends. watched may be nil.
+func planOf(name string, decoders *decode.Pool, watched *telemetry.Watched) pipeline.Plan {
 	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
 		part, err := parsePure(rev, text)
 		if err != nil {
@@ -35,7 +35,7 @@ func planOf(name string, watched *telemetry.Watched) pipeline.Plan {
 			if err != nil {
 				panic(fmt.Sprintf("BUG: routes were checked: %v", err))
 			}
-			var decoder pipeline.Decoder = decode.NewJSON(decode.Config{Options: opts, Tables: tables})
+			var decoder pipeline.Decoder = decode.NewJSON(decode.Config{Options: opts, Tables: tables, Pool: decoders})
 			if watched != nil {
 				decoder = rescueCounter{decoder, watched}
 			}

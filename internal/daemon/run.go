@@ -27,7 +27,7 @@ type daemon struct {
 	file    *File
 	log     *slog.Logger
 	metrics *telemetry.Metrics
-	budget  *pipeline.Budget
+	mem     memory
 	units   []*running
 	phase   atomic.Value // of admin.Phase
 }
@@ -56,7 +56,7 @@ func runCommand(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(flowing(f.MemoryBudget))}
+	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), mem: newMemory(f.MemoryBudget)}
 	d.phase.Store(admin.Starting)
 	limit := limitMemory(f.MemoryBudget, c.LookupEnv)
 	log.Info("starting", slog.String("version", Version()), slog.String("file", c.file), slog.Int("pid", os.Getpid()),
@@ -139,7 +139,7 @@ func (d *daemon) pipelines() map[string]admin.Pipeline {
 func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 	for _, name := range slices.Sorted(maps.Keys(d.file.Pipelines)) {
 		watched := d.metrics.Pipeline(name)
-		u, err := build(ctx, d.file, name, d.budget, d.log, watched)
+		u, err := build(ctx, d.file, name, d.mem, d.log, watched)
 		if err != nil {
 			d.close(ctx)
 			return err

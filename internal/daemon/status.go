@@ -72,7 +72,7 @@ func statusCommand(ctx context.Context, c *call) error {
 	var all []pipelineState
 	halted, failed := false, false
 	for _, name := range names {
-		u, err := build(ctx, f, name, pipeline.NewBudget(f.MemoryBudget), log, nil)
+		u, err := build(ctx, f, name, newMemory(f.MemoryBudget), log, nil)
 		if err != nil {
 			return err
 		}

@@ -58,7 +58,7 @@ func (f *File) plans() error {
 		}
 		text, err := pureOf(name, &p, sk.columns(p.Sink.cfg))
 		if err == nil {
-			_, err = planOf(name, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
+			_, err = planOf(name, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
 		}
 		if err != nil {
 			return &exitError{ExitUsage, fmt.Errorf("pipelines.%s: %w", name, err)}

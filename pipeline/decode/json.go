@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -20,6 +21,9 @@ type Config struct {
 	// place of Options.Declared for the tables that are in it.
 	Tables map[string]*schema.Schema
 
+	// Pool lends the memory to decode in. Nil: one of its own.
+	Pool *Pool
+
 	// Now is the clock for schema.ColIngestedAt. Nil: the system's.
 	Now func() time.Time
 }
@@ -27,15 +31,14 @@ type Config struct {
 // JSON lays out units that are JSON objects. It adds the metadata columns that the
 // table has: from the batch's Meta by name, the unit's number, the time.
 type JSON struct {
-	cfg      Config
-	plain    *schema.Decoder
-	declared map[string]*schema.Decoder
-	meta     meta
+	cfg  Config
+	meta meta
 
 	values  [][]byte
 	rec     []int32
 	sub     []int32
 	rejects []pipeline.Reject
+	dropped map[string]int
 }
 
 var _ pipeline.Decoder = (*JSON)(nil)
@@ -45,7 +48,10 @@ func NewJSON(cfg Config) *JSON {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	j := &JSON{cfg: cfg, plain: schema.NewDecoder(cfg.Options), declared: map[string]*schema.Decoder{}}
+	if cfg.Pool == nil {
+		cfg.Pool = NewPool(DefaultKeep)
+	}
+	j := &JSON{cfg: cfg, dropped: map[string]int{}}
 	j.meta = newMeta(cfg.Mem)
 	return j
 }
@@ -63,9 +69,24 @@ func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part
 		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: the batch has %d bytes, the limit is %d: lower the source's largest batch",
 			part.Table, size, schema.MaxBatchBytes)
 	}
-	d := j.decoder(part.Table).Decode(j.values, s, part.Pinned)
-	defer d.Data.Release()
+	var data arrow.RecordBatch
+	var want *schema.Schema
+	j.cfg.Pool.use(j.options(part.Table), func(d *schema.Decoder) {
+		out := d.Decode(j.values, s, part.Pinned)
+		j.take(b, part, out)
+		data, want = out.Data, out.Want
+	})
+	defer data.Release()
+	rows := pipeline.Rows{Rec: j.rec, Sub: j.sub, Rejects: j.rejects, Dropped: j.dropped, Want: want}
+	var err error
+	if rows.Data, err = j.withMeta(ctx, b, s, data); err != nil {
+		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: %w", part.Table, err)
+	}
+	return rows, nil
+}
 
+// take notes what became of the units: d belongs to a decoder that others use next.
+func (j *JSON) take(b *pipeline.Batch, part pipeline.Part, d *schema.Decoded) {
 	j.rec, j.sub = j.rec[:0], j.sub[:0]
 	for i, u := range d.Unit {
 		j.rec = append(j.rec, b.Record(part.Units[u]))
@@ -80,28 +101,17 @@ func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part
 			Code: r.Code, Message: r.Message, Path: r.Path, Table: part.Table, Payload: r.Payload,
 		})
 	}
-	rows := pipeline.Rows{Rec: j.rec, Sub: j.sub, Rejects: j.rejects, Dropped: d.Skipped, Want: d.Want}
-	var err error
-	if rows.Data, err = j.withMeta(ctx, b, s, d.Data); err != nil {
-		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: %w", part.Table, err)
-	}
-	return rows, nil
+	clear(j.dropped)
+	maps.Copy(j.dropped, d.Skipped)
 }
 
-// decoder returns the decoder for a table.
-func (j *JSON) decoder(table string) *schema.Decoder {
-	declared, ok := j.cfg.Tables[table]
-	if !ok {
-		return j.plain
-	}
-	d := j.declared[table]
-	if d == nil {
-		opt := j.cfg.Options
+// options returns the options for a table.
+func (j *JSON) options(table string) schema.Options {
+	opt := j.cfg.Options
+	if declared, ok := j.cfg.Tables[table]; ok {
 		opt.Declared = declared
-		d = schema.NewDecoder(opt)
-		j.declared[table] = d
 	}
-	return d
+	return opt
 }
 
 // subOf returns the number of what a decoder found in unit u as its sub-th.

@@ -1,0 +1,75 @@
+package decode
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/firehosed/firehosed/schema"
+)
+
+// Pool lends decoders to lanes. The memory that one keeps grows with the columns of
+// its tables; were each lane to have its own, it would grow with the number of
+// partitions as well. As many are out at a time as there are processors: nothing but
+// computing is done with one. It is safe for concurrent use.
+type Pool struct {
+	keep  int
+	turns chan struct{} // one for each decoder that is out
+
+	mu struct {
+		sync.Mutex
+		idle []idle // the latest last
+	}
+}
+
+// idle is a decoder that nobody uses, and the options it was made with.
+type idle struct {
+	opt schema.Options
+	d   *schema.Decoder
+}
+
+// DefaultKeep is how many bytes the idle decoders of a pool keep together.
+const DefaultKeep = 32 << 20
+
+// NewPool returns a pool that keeps at most so many bytes while nobody decodes.
+func NewPool(keep int) *Pool {
+	return &Pool{keep: keep, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// use calls f with a decoder of these options, which f must not keep. It waits for
+// other calls to end.
+func (p *Pool) use(opt schema.Options, f func(*schema.Decoder)) {
+	p.turns <- struct{}{}
+	defer func() { <-p.turns }()
+	d := p.take(opt)
+	f(d)
+	p.put(idle{opt, d}) // not when f panics: the decoder is in an unknown state
+}
+
+// take returns the decoder that was used last with these options, or a new one.
+func (p *Pool) take(opt schema.Options) *schema.Decoder {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, it := range slices.Backward(p.mu.idle) {
+		if it.opt == opt {
+			p.mu.idle = slices.Delete(p.mu.idle, i, i+1)
+			return it.d
+		}
+	}
+	return schema.NewDecoder(opt)
+}
+
+// put takes a decoder back and forgets those not used for longest, as far as that
+// is needed for the rest not to hold too much.
+func (p *Pool) put(it idle) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.idle = append(p.mu.idle, it)
+	held := 0
+	for i, it := range slices.Backward(p.mu.idle) {
+		if held += it.d.Held(); held > p.keep {
+			p.mu.idle = slices.Delete(p.mu.idle, 0, i+1)
+			return
+		}
+	}
+}
