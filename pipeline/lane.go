@@ -24,6 +24,7 @@ type lane struct {
 	pos struct {
 		sync.Mutex
 		done  Cursor // every batch below has been offered to every table
+		back  int    // counts the times that done went back
 		fed   map[*table]bool
 		acked Position
 		when  time.Time // of the last ack
@@ -147,6 +148,7 @@ func (l *lane) rewind(ctx context.Context) bool {
 	l.pos.Lock()
 	if from.At < l.pos.done.At {
 		l.pos.done = from
+		l.pos.back++
 	}
 	l.pos.Unlock()
 	for _, t := range late { // after the position: low must see one or the other
@@ -435,21 +437,37 @@ func (l *lane) at() Cursor {
 
 // low is the low watermark: below it, every row of every table is committed.
 // It is false for a lane given away: what its tables lacked is forgotten.
-// The lane's position is read first, so that nothing can slip in behind it, and
-// again at the end, in case the lane went back.
+//
+// The lane's position is read first, so that nothing can slip in behind it. A lane
+// that goes back takes rows out of a table's lag and into a table that may have been
+// asked already: then everyone is asked again.
 func (l *lane) low() (Cursor, bool) {
-	low := l.at()
-	for _, t := range l.p.all() {
-		if c, ok := t.lowest(l.part); ok && c.At < low.At {
-			low = c
+	for {
+		low, back := l.stand()
+		for _, t := range l.p.all() {
+			if c, ok := t.lowest(l.part); ok && c.At < low.At {
+				low = c
+			}
+		}
+		if stood, gone := l.stood(back); stood {
+			return low, !gone
 		}
 	}
+}
+
+// stand returns where the lane is, and how often it went back to get there.
+func (l *lane) stand() (done Cursor, back int) {
 	l.pos.Lock()
 	defer l.pos.Unlock()
-	if l.pos.done.At < low.At {
-		low = l.pos.done
-	}
-	return low, !l.pos.gone
+	return l.pos.done, l.pos.back
+}
+
+// stood reports whether the lane has not gone back since stand, and whether it was
+// given away.
+func (l *lane) stood(back int) (stood, gone bool) {
+	l.pos.Lock()
+	defer l.pos.Unlock()
+	return l.pos.back == back, l.pos.gone
 }
 
 // ack tells the source what is durable, if that has moved, and now and then in
