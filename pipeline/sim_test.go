@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -21,13 +22,13 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 200, "schedules to run")
+	seeds = flag.Uint64("seeds", 0, "schedules to run; 0: 200, or 900 for each mutant")
 	first = flag.Uint64("first", 0, "seed of the first schedule")
 )
 
 // TestSimulation runs workers in a hostile world and then judges every row.
 func TestSimulation(t *testing.T) {
-	for seed := *first; seed < *first+*seeds; seed++ {
+	for seed := *first; seed < *first+cmp.Or(*seeds, 200); seed++ {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
 		})
@@ -66,6 +67,7 @@ type worker struct {
 }
 
 func simulate(t *testing.T, seed uint64) {
+	pipeline.Preempt(seed)
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	s := &sim{
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), w: pipelinetest.NewWorld(seed), mem: mem,
