@@ -50,7 +50,7 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 		return nil, err
 	}
 	bound := log.Bound(t.name)
-	tbl, err := cat.LoadTable(t.sink.withFiles(ctx), t.ident)
+	tbl, err := t.sink.loadTable(ctx, cat, t.ident)
 	if errors.Is(err, icecat.ErrNoSuchTable) && bound != nil {
 		return nil, t.halt(Replaced, "the catalog has no table %v any more", t.ident)
 	}
@@ -174,7 +174,7 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 	log := t.sink.log.With(slog.String("table", t.name), slog.String("commit", ch.id.String()), slog.Int64("snapshot", ch.sid), slog.Int("attempt", attempt))
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.send", slog.String("kind", ch.kind))
 	failpoint.Hit("commit.sent")
-	md, _, err := cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
+	md, err := t.sink.commitTable(ctx, cat, t.ident, ch.kind, reqs, ups)
 	failpoint.Hit("commit.afterReply")
 	t.sink.obs.sent(t.name, err)
 	if err != nil {

@@ -101,6 +101,11 @@ var (
 
 // ReadFile implements iceio.ReadFileIO.
 func (f files) ReadFile(name string) ([]byte, error) {
+	if r, ok := f.ctx.Value(readingKey{}).(*reading); ok {
+		if k := r.lookup(name); k != nil {
+			return nil, k
+		}
+	}
 	b, key, err := f.s.at(f.ctx, name)
 	if err != nil {
 		return nil, err

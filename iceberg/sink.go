@@ -29,6 +29,7 @@ type Sink struct {
 	storage   *storage
 	pool      *parquetfile.Pool
 	mergeFrom int // small manifests that are worth a merge
+	known     known
 
 	opening  turn
 	cat      Catalog // guarded by opening
