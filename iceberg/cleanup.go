@@ -17,6 +17,10 @@ import (
 // metadataName matches the metadata.json files that client-side catalogs write.
 var metadataName = regexp.MustCompile(`^(\d+)-[0-9a-f]{8}-[0-9a-f-]{27}(?:\.\w+)?\.metadata\.json$`)
 
+// afterDigits sorts after every name that begins with a digit. Manifests and their
+// lists, which are many more than the metadata.json files that stay, begin with letters.
+const afterDigits = ":"
+
 // ourName matches the files of ours that lie in a table's data and metadata folders.
 var ourName = regexp.MustCompile(`^(?:data/fh-[0-9a-f-]{36}/\d+\.parquet|metadata/(?:fh-[0-9a-f-]{36}-m\d+|snap-\d+-\d+-[0-9a-f-]{36})\.avro)$`)
 
@@ -26,12 +30,12 @@ var ourName = regexp.MustCompile(`^(?:data/fh-[0-9a-f-]{36}/\d+\.parquet|metadat
 // server's business.
 func (t *table) removeMetadata(ctx context.Context) (int, error) {
 	keep := t.sink.cfg.KeepMetadata
-	b, err := t.load(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if keep == 0 || t.sink.cfg.Catalog.REST != nil || !t.created(b.md) {
+	if keep == 0 || t.sink.cfg.Catalog.REST != nil {
 		return 0, nil
+	}
+	b, err := t.load(ctx)
+	if err != nil || !t.created(b.md) {
+		return 0, err
 	}
 	current := path.Base(b.tbl.MetadataLocation())
 	now := version(current)
@@ -60,6 +64,9 @@ func (t *table) removeMetadata(ctx context.Context) (int, error) {
 			return 0, err
 		}
 		name := strings.TrimPrefix(o.Key, prefix)
+		if name >= afterDigits {
+			break
+		}
 		v := version(name)
 		old := v >= 0 && v <= now-keep
 		lost := v >= oldest && v <= now && !logged[name] && clock.Sub(o.ModTime) > loserAge

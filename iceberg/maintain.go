@@ -62,8 +62,8 @@ func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
 		return done, err
 	}
 	steps := []func() error{
-		func() (err error) { done.Manifests, err = t.mergeManifests(ctx); return err },
-		func() (err error) { done.Snapshots, err = t.expire(ctx); return err },
+		func() (err error) { done.Manifests, err = t.mergeManifests(ctx, b); return err },
+		func() (err error) { done.Snapshots, err = t.expire(ctx, b); return err },
 		func() (err error) { done.Metadata, err = t.removeMetadata(ctx); return err },
 		func() (err error) {
 			if time.Since(l.Orphans) < orphanEvery {
@@ -161,15 +161,19 @@ func (t *table) created(md icetable.Metadata) bool {
 
 // expire removes the oldest snapshots from the metadata when there are a tenth more
 // than are kept. It keeps the newest commit of ours, which carries the marks, and
-// whatever a branch or tag names. Files are removed later, as orphans.
-func (t *table) expire(ctx context.Context) (int, error) {
+// whatever a branch or tag names. Files are removed later, as orphans. b only says
+// whether there is something to do.
+func (t *table) expire(ctx context.Context, b *base) (int, error) {
 	keep := t.sink.cfg.KeepSnapshots
-	b, err := t.load(ctx)
-	if err != nil {
-		return 0, err
+	due := func(b *base) bool {
+		return keep > 0 && t.created(b.md) && b.reg.state == OK && len(b.md.Snapshots()) > keep+keep/10
 	}
-	if keep == 0 || !t.created(b.md) || b.reg.state != OK || len(b.md.Snapshots()) <= keep+keep/10 {
+	if !due(b) {
 		return 0, nil
+	}
+	b, err := t.load(ctx)
+	if err != nil || !due(b) {
+		return 0, err
 	}
 	kept := map[int64]bool{}
 	for _, ref := range b.md.Refs() {

@@ -1,7 +1,9 @@
 package iceberg
 
 import (
+	"context"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/internal/control"
+	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -160,6 +163,56 @@ func TestMaintain(t *testing.T) {
 	}
 }
 
+// counted is a bucket that counts what listings show.
+type counted struct {
+	objstore.Bucket
+	shown *int
+}
+
+func (b counted) List(ctx context.Context, prefix, after string) iter.Seq2[objstore.Object, error] {
+	return func(yield func(objstore.Object, error) bool) {
+		for o, err := range b.Bucket.List(ctx, prefix, after) {
+			*b.shown++
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+}
+
+// Manifests and their lists stay for days: whoever looks for old metadata.json files must not look at them all.
+func TestOldMetadataIsFoundAmongManyManifests(t *testing.T) {
+	dir, shown := t.TempDir(), 0
+	s := local(t, dir, func(c *Config) { withV(c); c.KeepMetadata = 10 }, control.Memory())
+	inner := s.storage.open
+	s.storage.open = func(ctx context.Context, root string) (objstore.Bucket, error) {
+		b, err := inner(ctx, root)
+		return counted{b, &shown}, err
+	}
+	tab := open(t, s, "t")
+	for i := range 20 {
+		if err := deliver(t, tab, p0, i-max(0, 1-i), i+1, func(int) any { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h, err := s.handle("t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := countSuffix(filesUnder(t, dir), ".metadata.json")
+	shown = 0
+	removed, err := h.removeMetadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := countSuffix(filesUnder(t, dir), ".metadata.json"); removed == 0 || left != there-removed || left != 10 {
+		t.Errorf("%d metadata.json files of %d are left, %d were removed", left, there, removed)
+	}
+	if shown > there+1 {
+		t.Errorf("%d files were looked at to find those of %d metadata.json files that are old", shown, there)
+	}
+}
+
 func TestOneMaintainsAtATime(t *testing.T) {
 	r := newRig(t)
 	a, b := r.worker(), r.worker()
@@ -186,13 +239,18 @@ func TestForeignTablesAreNotExpired(t *testing.T) {
 	for i := range 20 {
 		r.must(r.commit(w, i*10-max(0, 1-i), i*10+10))
 	}
+	look := func() *base {
+		b, err := w.load(t.Context())
+		r.must(err)
+		return b
+	}
 	md := r.meta()
 	r.must(r.srv.Apply("ns.t", icetable.NewRemovePropertiesUpdate([]string{createdKey})))
-	if n, err := w.expire(t.Context()); err != nil || n != 0 {
+	if n, err := w.expire(t.Context(), look()); err != nil || n != 0 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	r.must(r.srv.Apply("ns.t", icetable.NewSetPropertiesUpdate(icego.Properties{createdKey: "p"})))
-	if n, err := w.expire(t.Context()); err != nil || n != len(md.Snapshots())-10 {
+	if n, err := w.expire(t.Context(), look()); err != nil || n != len(md.Snapshots())-10 {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	r.want(200, 200)

@@ -23,10 +23,9 @@ const (
 // manifest list that every commit copies stays short. It is a snapshot of its own,
 // pinned to the head, that changes no row and is no commit of ours to the register.
 // The library's own rewrite would lose the bounds of empty partition values.
-func (t *table) mergeManifests(ctx context.Context) (int, error) {
-	b, err := t.load(ctx)
-	if err != nil || b.reg.state != OK || b.reg.head == nil {
-		return 0, err
+func (t *table) mergeManifests(ctx context.Context, b *base) (int, error) {
+	if b.reg.state != OK || b.reg.head == nil {
+		return 0, nil
 	}
 	fs := t.sink.files(ctx)
 	list, err := b.reg.head.Manifests(fs)
