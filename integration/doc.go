@@ -9,5 +9,6 @@
 //	go test ./integration -run TestKillLoop -records 2000000 -kills 20 -timeout 2h
 //
 // The subfolders: components starts the real components, gen makes records,
-// checker judges tables and imports nothing of ours.
+// checker judges tables and imports nothing of ours. TestCommitsStayCheap alone runs
+// no binary: it drives the sink itself, to measure what commits cost.
 package integration
