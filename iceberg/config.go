@@ -19,11 +19,14 @@ import (
 // key is no default: start from [DefaultConfig].
 type Config struct {
 	// Warehouse is the folder or object-store prefix that new tables are created
-	// under: a path, file:///path or s3://bucket/prefix. Required.
+	// under: a path, file:///path or s3://bucket/prefix. Required, except with a REST
+	// catalog, which without it places the tables itself.
 	Warehouse string `yaml:"warehouse"`
 
 	// Control is where the pipeline keeps its control log: a path or URI that no
-	// table's location contains. Default <warehouse>/_firehosed/<pipeline>/.
+	// table's location contains. Default <warehouse>/_firehosed/<pipeline>/. Required
+	// where a REST catalog places the tables, unless the name that it has for the
+	// warehouse is itself such a URI.
 	Control string `yaml:"control"`
 
 	// Catalog is the Iceberg catalog. Default: SQLite in catalog.db in the
@@ -140,19 +143,39 @@ type PostgresConfig struct {
 // RESTConfig is a catalog behind the Iceberg REST protocol: Polaris, Lakekeeper,
 // Unity, S3 Tables, Glue's REST endpoint, ...
 type RESTConfig struct {
-	URI         string       `yaml:"uri"`
-	Warehouse   string       `yaml:"warehouse"`                // the catalog's name for it
-	Credential  string       `yaml:"credential" secret:"true"` // OAuth2 client: "id:secret"
-	Token       string       `yaml:"token" secret:"true"`      // a bearer token
-	OAuthServer string       `yaml:"oauth2_server_uri"`        // default <uri>/v1/oauth/tokens
-	Scope       string       `yaml:"scope"`                    // default "catalog"
-	SigV4       *SigV4Config `yaml:"sigv4"`
+	// URI is the base of the catalog's paths, without /v1. Required.
+	URI string `yaml:"uri"`
+
+	// Warehouse is the catalog's own name for the warehouse; of S3 Tables the ARN of
+	// the table bucket. Default: the catalog's only one.
+	Warehouse string `yaml:"warehouse"`
+
+	// Credential is an OAuth2 client, as "id:secret", that tokens are asked for with.
+	Credential string `yaml:"credential" secret:"true"`
+
+	// Token is a bearer token that is sent as it is.
+	Token string `yaml:"token" secret:"true"`
+
+	// OAuthServer is the URL that tokens are asked for at. Default
+	// <uri>/v1/oauth/tokens.
+	OAuthServer string `yaml:"oauth2_server_uri"`
+
+	// Scope is what the tokens that are asked for shall be good for. Default "catalog".
+	Scope string `yaml:"scope"`
+
+	// SigV4 signs requests with AWS credentials, which are found as every AWS tool
+	// finds them.
+	SigV4 *SigV4Config `yaml:"sigv4"`
 }
 
 // SigV4Config signs requests as AWS services want them.
 type SigV4Config struct {
-	Region  string `yaml:"region"`
-	Service string `yaml:"service"` // "glue" or "s3tables"
+	// Region is the AWS region of the catalog, such as eu-central-1. Required.
+	Region string `yaml:"region"`
+
+	// Service is what requests are signed for: glue or s3tables; execute-api where a
+	// catalog of one's own is behind Amazon API Gateway. Required.
+	Service string `yaml:"service"`
 }
 
 // GlueConfig is the AWS Glue Data Catalog.
@@ -171,6 +194,9 @@ func DefaultConfig() Config {
 	}
 }
 
+// signedServices are the AWS services that a REST catalog may be behind.
+var signedServices = []string{"glue", "s3tables", "execute-api"}
+
 // tableName is what a pipeline may call a table: dots separate namespaces.
 var tableName = regexp.MustCompile(`^[^./\\\s\x00-\x1f"'` + "`" + `][^/\\\x00-\x1f"'` + "`" + `]{0,254}$`)
 
@@ -178,18 +204,7 @@ var tableName = regexp.MustCompile(`^[^./\\\s\x00-\x1f"'` + "`" + `][^/\\\x00-\x
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	local, err := isLocal(c.Warehouse)
-	switch {
-	case c.Warehouse == "":
-		bad("warehouse: is required: a folder, or s3://bucket/prefix")
-	case err != nil:
-		bad("warehouse: %w", err)
-	}
-	if c.Control != "" {
-		if _, err := isLocal(c.Control); err != nil {
-			bad("control: %w", err)
-		}
-	}
+	errs = append(errs, c.validatePlaces())
 	if c.Namespace == "" {
 		bad("namespace: is empty: name the namespace of tables without a dot, for example default")
 	}
@@ -214,7 +229,7 @@ func (c Config) Validate() error {
 	if err := c.S3.Validate(); err != nil {
 		bad("s3: %w", err)
 	}
-	errs = append(errs, c.Catalog.validate(local))
+	errs = append(errs, c.Catalog.validate(c.Warehouse))
 	for _, name := range slices.Sorted(maps.Keys(c.Tables)) {
 		if !tableName.MatchString(name) {
 			bad("tables.%s: is no name for a table: use letters, digits, _ and -, and a dot after a namespace", name)
@@ -226,13 +241,31 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// validatePlaces checks where tables and the control log go.
+func (c Config) validatePlaces() error {
+	var errs []error
+	for _, at := range []struct{ key, location string }{{"warehouse", c.Warehouse}, {"control", c.Control}} {
+		if _, err := isLocal(at.location); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", at.key, err))
+		}
+	}
+	switch {
+	case c.Warehouse == "" && c.Catalog.REST == nil:
+		errs = append(errs, errors.New("warehouse: is required: a folder, or s3://bucket/prefix"))
+	case c.Control == "" && c.home() == "" && c.Catalog.REST != nil:
+		errs = append(errs, errors.New("control: is required where the catalog places the tables: a prefix of this pipeline's own, for example s3://bucket/_firehosed/"))
+	}
+	return errors.Join(errs...)
+}
+
 func within[T int | int64 | float64 | time.Duration](errs *[]error, key string, v, low, high T) {
 	if v < low || v > high {
 		*errs = append(*errs, fmt.Errorf("%s: %v is not between %v and %v", key, v, low, high))
 	}
 }
 
-func (c CatalogConfig) validate(local bool) error {
+func (c CatalogConfig) validate(warehouse string) error {
+	local, _ := isLocal(warehouse)
 	n := 0
 	for _, set := range []bool{c.SQLite != nil, c.Postgres != nil, c.REST != nil, c.Glue != nil} {
 		if set {
@@ -248,21 +281,50 @@ func (c CatalogConfig) validate(local bool) error {
 		return errors.New("catalog.postgres.dsn: is required, for example postgres://user@host/db")
 	case c.REST != nil:
 		return c.REST.validate()
+	case c.Glue != nil && c.Glue.Endpoint != "" && !isURL(c.Glue.Endpoint):
+		return fmt.Errorf("catalog.glue.endpoint: %q is not an http or https URL", c.Glue.Endpoint)
 	}
 	return nil
 }
 
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+}
+
 func (c *RESTConfig) validate() error {
-	if u, err := url.Parse(c.URI); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("catalog.rest.uri: %q is not an http or https URL", c.URI)
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("catalog.rest."+format, args...)) }
+	if !isURL(c.URI) {
+		bad("uri: %q is not an http or https URL", c.URI)
 	}
 	if c.Token != "" && c.Credential != "" {
-		return errors.New("catalog.rest.token: is set beside credential: keep one")
+		bad("token: is set beside credential: keep one")
 	}
-	if c.SigV4 != nil && (c.Token != "" || c.Credential != "") {
-		return errors.New("catalog.rest.sigv4: is set beside token or credential: keep one")
+	if c.OAuthServer != "" && !isURL(c.OAuthServer) {
+		bad("oauth2_server_uri: %q is not an http or https URL", c.OAuthServer)
 	}
-	return nil
+	if c.Credential == "" {
+		if c.OAuthServer != "" {
+			bad("oauth2_server_uri: is of no use without credential: add that, or remove this")
+		}
+		if c.Scope != "" {
+			bad("scope: is of no use without credential: add that, or remove this")
+		}
+	}
+	if c.SigV4 == nil {
+		return errors.Join(errs...)
+	}
+	if c.Token != "" || c.Credential != "" {
+		bad("sigv4: is set beside token or credential: keep one")
+	}
+	if c.SigV4.Region == "" {
+		bad("sigv4.region: is required: the AWS region of the catalog, for example eu-central-1")
+	}
+	if !slices.Contains(signedServices, c.SigV4.Service) {
+		bad("sigv4.service: %q is not one of %s", c.SigV4.Service, strings.Join(signedServices, ", "))
+	}
+	return errors.Join(errs...)
 }
 
 func (c TableConfig) validate() error {
@@ -317,5 +379,18 @@ func (c Config) ControlLocation(pipeline string) string {
 	if c.Control != "" {
 		return c.Control
 	}
-	return strings.TrimSuffix(c.Warehouse, "/") + "/_firehosed/" + pipeline
+	return strings.TrimSuffix(c.home(), "/") + "/_firehosed/" + pipeline
+}
+
+// home returns the location that the tables are known to be under, "" where the
+// catalog alone knows.
+func (c Config) home() string {
+	if c.Warehouse != "" || c.Catalog.REST == nil {
+		return c.Warehouse
+	}
+	name := c.Catalog.REST.Warehouse
+	if _, err := isLocal(name); err != nil || !strings.Contains(name, "://") {
+		return "" // a name, not a place
+	}
+	return name
 }

@@ -30,6 +30,16 @@ func TestValidate(t *testing.T) {
 		"two catalogs":      func(c *Config) { c.Catalog = CatalogConfig{SQLite: &SQLiteConfig{}, Glue: &GlueConfig{}} },
 		"rest without uri":  func(c *Config) { c.Catalog.REST = &RESTConfig{} },
 		"rest, two logins":  func(c *Config) { c.Catalog.REST = &RESTConfig{URI: "http://h", Token: "t", Credential: "c"} },
+		"rest, a name":      func(c *Config) { c.Warehouse, c.Catalog.REST = "", &RESTConfig{URI: "http://h", Warehouse: "lake"} },
+		"rest, control":     func(c *Config) { c.Warehouse, c.Control, c.Catalog.REST = "", "s3://b/c", &RESTConfig{URI: "http://h"} },
+		"rest, a URI":       func(c *Config) { c.Warehouse, c.Catalog.REST = "", &RESTConfig{URI: "http://h", Warehouse: "s3://b/p"} },
+		"rest, oauth alone": func(c *Config) { c.Catalog.REST = &RESTConfig{URI: "http://h", OAuthServer: "idp", Scope: "s"} },
+		"rest, sigv4":       func(c *Config) { c.Catalog.REST = &RESTConfig{URI: "h", SigV4: &SigV4Config{Service: "nonsense"}} },
+		"rest, two signed": func(c *Config) {
+			c.Catalog.REST = &RESTConfig{URI: "http://h", Token: "t", SigV4: &SigV4Config{"r", "glue"}}
+		},
+		"rest, s3tables":    func(c *Config) { c.Catalog.REST = &RESTConfig{URI: "http://h", SigV4: &SigV4Config{"r", "s3tables"}} },
+		"glue endpoint":     func(c *Config) { c.Catalog.Glue = &GlueConfig{Endpoint: "localhost:4566"} },
 		"postgres, no dsn":  func(c *Config) { c.Catalog.Postgres = &PostgresConfig{} },
 		"numbers":           func(c *Config) { c.CommitInterval, c.TargetFileSize, c.MaxFileAge, c.FormatVersion = 0, 1, 0, 1 },
 		"codec":             func(c *Config) { c.Codec, c.Level = "brotli", 0 },

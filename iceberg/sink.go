@@ -70,7 +70,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("iceberg sink: %w", err)
 	}
-	if local, _ := isLocal(cfg.Warehouse); local && !strings.HasPrefix(cfg.Warehouse, "file:") {
+	if local, _ := isLocal(cfg.Warehouse); local && cfg.Warehouse != "" && !strings.HasPrefix(cfg.Warehouse, "file:") {
 		abs, err := filepath.Abs(cfg.Warehouse)
 		if err != nil {
 			return nil, fmt.Errorf("iceberg sink: warehouse: %w", err)
@@ -171,7 +171,7 @@ func (s *Sink) location(name string, ident []string) string {
 	if loc := s.cfg.Tables[name].Location; loc != "" {
 		return loc
 	}
-	if s.cfg.Catalog.REST != nil {
+	if s.cfg.Warehouse == "" {
 		return ""
 	}
 	return s.cfg.Warehouse + "/" + strings.Join(ident, "/")

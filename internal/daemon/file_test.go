@@ -86,6 +86,26 @@ func TestDocumentedFiles(t *testing.T) {
 	}
 }
 
+// TestFirstFile: testdata/first.yaml, the file that the configuration was designed
+// by, is one that validate takes as it stands. Its catalog places the tables.
+func TestFirstFile(t *testing.T) {
+	const file = "testdata/first.yaml"
+	env := map[string]string{"CATALOG_CREDENTIAL": "id:secret"}
+	code, out, errs := firehosed(t, env, "validate", "-c", file)
+	if code != ExitOK || out != file+": 1 pipeline(s), nothing wrong\n" || errs != "" {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	code, out, errs = firehosed(t, env, "validate", "--print", "-c", file)
+	if code != ExitOK || errs != "" || strings.Contains(out, "secret") {
+		t.Fatalf("exit code %d: %s%s", code, out, errs)
+	}
+	for _, key := range []string{"control: s3://lake/_firehosed/", "warehouse: lake", "target_file_size: 128MiB"} {
+		if !strings.Contains(out, key) {
+			t.Errorf("%q is not in\n%s", key, out)
+		}
+	}
+}
+
 func write(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "f.yaml")
