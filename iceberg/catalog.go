@@ -49,7 +49,7 @@ func (s *Sink) catalog(ctx context.Context) (Catalog, error) {
 	}
 	cat, closer, err := openCatalog(s.withFiles(ctx), s.cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open catalog: %w", err)
+		return nil, fmt.Errorf("open catalog %s: %w", s.cfg.CatalogAddress(), oneLine(err))
 	}
 	s.cat, s.closeCat = cat, closer
 	return cat, nil

@@ -21,6 +21,7 @@ import (
 // unit is one pipeline with everything it works with. Nothing was called yet.
 type unit struct {
 	name  string
+	to    string // the kind of its sink
 	cfg   pipeline.Config
 	src   *source
 	snk   *sink
@@ -33,7 +34,7 @@ type unit struct {
 // build makes the unit of a pipeline. watched may be nil.
 func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
 	p := f.Pipelines[name]
-	u := &unit{name: name, share: mem.budget.Share(), plan: planOf(name, mem.decoders, watched)}
+	u := &unit{name: name, to: p.Sink.kind, share: mem.budget.Share(), plan: planOf(name, mem.decoders, watched)}
 	own := log // the pipeline adds its name itself
 	log = log.With(slog.String("pipeline", name))
 	sk, err := chosenSink(p.Sink.component)
@@ -163,7 +164,7 @@ func (u *unit) check(ctx context.Context) error {
 
 func (u *unit) checkControl(ctx context.Context) error {
 	if err := u.store.Probe(ctx); err != nil {
-		return fmt.Errorf("sink.control: %w", explain(err, u.store.Location("")))
+		return fmt.Errorf("sink.%s.control: %w", u.to, explain(err, u.store.Location("")))
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func checkIceberg(ctx context.Context, cfg iceberg.Config, sk *iceberg.Sink) err
 		return fmt.Errorf("sink.iceberg.warehouse: %w", explain(err, cfg.Warehouse))
 	}
 	if err := sk.CheckCatalog(ctx); err != nil {
-		return fmt.Errorf("sink.iceberg.catalog: %w", explain(err, "the catalog"))
+		return fmt.Errorf("sink.iceberg.catalog: %w", explain(err, cfg.CatalogAddress()))
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firehosed/firehosed/iceberg/icebergtest"
 )
 
 // broker starts a Kafka broker in this process with a topic "orders".
@@ -92,19 +94,74 @@ func TestNewcomerWrongTopic(t *testing.T) {
 	wants(t, got, "pipelines.shop.source.kafka.topics", `"oders"`, "does not exist", "create it or correct the name")
 }
 
-// TestNewcomerWrongBucket: a store that knows no bucket of that name.
-func TestNewcomerWrongBucket(t *testing.T) {
+// noBucket returns the endpoint of a store that has no bucket of any name.
+func noBucket(t *testing.T) string {
+	t.Helper()
 	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(http.StatusNotFound)
 		fmt.Fprint(w, `<?xml version="1.0"?><Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>`)
 	}))
 	t.Cleanup(store.Close)
+	return store.URL
+}
+
+func TestNewcomerWrongBucket(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "x")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
 	got := oneLine(t, shop(broker(t), "orders", fmt.Sprintf(
-		"{warehouse: s3://laek/w, control: %q, catalog: {sqlite: {path: %q}}, s3: {endpoint: %q, path_style: true}}", t.TempDir(), filepath.Join(t.TempDir(), "c.db"), store.URL)))
+		"{warehouse: s3://laek/w, control: %q, catalog: {sqlite: {path: %q}}, s3: {endpoint: %q, path_style: true}}", t.TempDir(), filepath.Join(t.TempDir(), "c.db"), noBucket(t))))
 	wants(t, got, "pipelines.shop.sink.iceberg.warehouse: ", `bucket "laek" does not exist`, "create it, or correct the location")
+}
+
+// TestNewcomerWrongControlBucket: where a REST catalog places the tables, the control
+// prefix is the only bucket that the file names.
+func TestNewcomerWrongControlBucket(t *testing.T) {
+	catalog := icebergtest.NewREST(t.TempDir())
+	t.Cleanup(catalog.Close)
+	t.Setenv("AWS_ACCESS_KEY_ID", "x")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
+	got := oneLine(t, shop(broker(t), "orders", fmt.Sprintf(
+		"{control: s3://laek/_firehosed/, catalog: {rest: {uri: %q, warehouse: lake}}, s3: {endpoint: %q, path_style: true}}", catalog.URL, noBucket(t))))
+	wants(t, got, "pipelines.shop.sink.iceberg.control: ", `bucket "laek" does not exist`, "create it, or correct the location")
+}
+
+// TestNewcomerNoCatalog: each kind of catalog is named by its address, in one line
+// also where its host has several.
+func TestNewcomerNoCatalog(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	_ = ln.Close()
+	t.Setenv("AWS_ACCESS_KEY_ID", "x")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "x")
+	_, port, _ := net.SplitHostPort(addr)
+	f := func(catalog, place string) {
+		t.Helper()
+		got := oneLine(t, shop(broker(t), "orders", fmt.Sprintf("{warehouse: %q, catalog: %s}", t.TempDir(), catalog)))
+		wants(t, got, "pipelines.shop.sink.iceberg.catalog: nothing listens at "+place+": is the service running", "connection refused")
+		if strings.Contains(got, "hunter2") {
+			t.Errorf("a password is told: %s", got)
+		}
+	}
+	dsn := filepath.Join(t.TempDir(), "dsn")
+	if err := os.WriteFile(dsn, []byte("postgres://u:hunter2@localhost:"+port+"/lake?sslmode=prefer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f(fmt.Sprintf("{postgres: {dsn: {file: %q}}}", dsn), "postgres://localhost:"+port+"/lake")
+	f(fmt.Sprintf("{rest: {uri: %q}}", "http://u:hunter2@"+addr+"/catalog"), "http://u:xxxxx@"+addr+"/catalog")
+}
+
+func TestNewcomerCatalogWantsALogin(t *testing.T) {
+	catalog := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprint(w, `{"error": {"message": "who are you?", "type": "NotAuthorizedException", "code": 401}}`)
+	}))
+	t.Cleanup(catalog.Close)
+	got := oneLine(t, shop(broker(t), "orders", fmt.Sprintf("{warehouse: %q, catalog: {rest: {uri: %q}}}", t.TempDir(), catalog.URL)))
+	wants(t, got, "pipelines.shop.sink.iceberg.catalog: the catalog wants a login: set credential, token or sigv4: open catalog "+catalog.URL, "who are you?")
 }
 
 func TestNewcomerPortTaken(t *testing.T) {
