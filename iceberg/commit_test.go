@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	icego "github.com/apache/iceberg-go"
-	"github.com/apache/iceberg-go/catalog/rest"
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/iceberg/icebergtest"
@@ -26,26 +26,43 @@ func at(n int) pipeline.Cursor {
 	return pipeline.Cursor{At: pipeline.Position(fmt.Sprintf("%019d", n))}
 }
 
-// rig is a REST catalog with one table "ns.t", and workers on it.
+// server is a catalog in this process that can be told to fail.
+type server interface {
+	SetFault(f func(n int) icebergtest.Fault)
+	Commits() int
+	Apply(name string, ups ...icetable.Update) error
+	Meta(name string) icetable.Metadata
+	Drop(name string)
+	Fresh(name string)
+}
+
+// rig is a catalog with one table "ns.t", and workers on it.
 type rig struct {
 	*testing.T
-	srv   *icebergtest.REST
+	srv   server
+	cat   CatalogConfig
 	dir   string
 	store pipeline.Store
 	st    pipeline.Stamp
 }
 
+// newRig returns a rig over a REST catalog, or over Glue in a test below TestGlue.
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, dir: t.TempDir(), store: control.Memory(), st: pipeline.Stamp{Pipeline: "p", Rev: 1}}
-	r.srv = icebergtest.NewREST(r.dir)
-	t.Cleanup(r.srv.Close)
+	if strings.HasPrefix(t.Name(), "TestGlue/") {
+		r.overGlue()
+		return r
+	}
+	srv := icebergtest.NewREST(r.dir)
+	t.Cleanup(srv.Close)
+	r.srv, r.cat = srv, CatalogConfig{REST: &RESTConfig{URI: srv.URL}}
 	return r
 }
 
 func (r *rig) config() Config {
 	cfg := DefaultConfig()
-	cfg.Warehouse, cfg.CommitsPerSecond, cfg.CatalogPerSecond = r.dir, 0, 0
+	cfg.Warehouse, cfg.CommitsPerSecond, cfg.CatalogPerSecond, cfg.Catalog = r.dir, 0, 0, r.cat
 	return cfg
 }
 
@@ -65,10 +82,9 @@ func (r *rig) unbound(change ...func(*Config)) *table {
 	for _, f := range change {
 		f(&cfg)
 	}
-	cat, err := rest.NewCatalog(r.Context(), "c", r.srv.URL)
+	s, err := New(cfg, pipeline.NewControl(r.store, "p", "test"))
 	r.must(err)
-	s, err := New(cfg, pipeline.NewControl(r.store, "p", "test"), WithCatalog(cat))
-	r.must(err)
+	r.Cleanup(func() { r.must(s.Close(context.Background())) })
 	s.pause = func(ctx context.Context, _ int) error { return ctx.Err() }
 	h, err := s.handle("ns.t")
 	r.must(err)
@@ -380,27 +396,4 @@ func TestOldFilesAreNotPublished(t *testing.T) {
 	if !errors.Is(err, errRebuild) {
 		t.Fatalf("want rebuild, got %v", err)
 	}
-}
-
-func TestASessionThatExpiredIsOpenedAnew(t *testing.T) {
-	r := newRig(t)
-	cfg := r.config()
-	cfg.Catalog.REST = &RESTConfig{URI: r.srv.URL, Token: "t"}
-	s, err := New(cfg, r.control())
-	r.must(err)
-	s.pause = func(ctx context.Context, _ int) error { return ctx.Err() }
-	_, err = s.Table(t.Context(), "ns.t", r.st)
-	r.must(err)
-	w, err := s.handle("ns.t")
-	r.must(err)
-	r.srv.Expire()
-	r.must(r.commit(w, -1, 100))
-	r.srv.Expire()
-	if _, err := w.Watermarks(t.Context(), nil); err == nil {
-		t.Error("the catalog refuses the token")
-	}
-	if _, err := w.Watermarks(t.Context(), nil); err != nil {
-		t.Error(err)
-	}
-	r.must(s.Close(t.Context()))
 }
