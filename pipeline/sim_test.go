@@ -286,6 +286,7 @@ func (s *sim) haltOrResume() {
 
 func (s *sim) heal() {
 	s.w.Calm.Store(true)
+	s.rules.Add(1) // a worker that was slow to start may have put an older configuration in force: an operator settles it
 	for _, name := range s.halted {
 		s.w.Halt(name, false)
 	}
