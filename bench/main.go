@@ -17,10 +17,10 @@ import (
 )
 
 type options struct {
-	sets, freshness, brokers, binary, codec string
-	mb, rate                                int
-	interval                                time.Duration
-	seed                                    uint64
+	sets, freshness, brokers, binary, codec, memory, profile string
+	mb, rate                                                 int
+	interval                                                 time.Duration
+	seed                                                     uint64
 }
 
 func main() {
@@ -29,9 +29,11 @@ func main() {
 	flag.IntVar(&o.mb, "mb", 500, "`MB` of JSON in each backlog")
 	flag.DurationVar(&o.interval, "interval", 2*time.Second, "commit interval while throughput is measured")
 	flag.StringVar(&o.codec, "codec", "zstd", "compression of data files")
+	flag.StringVar(&o.memory, "memory", "256MiB", "memory budget of the worker")
 	flag.StringVar(&o.freshness, "freshness", "", "commit `INTERVALS` to measure freshness at, for example 1s,60s; empty: none")
 	flag.IntVar(&o.rate, "rate", 2000, "records a second while freshness is measured")
 	flag.StringVar(&o.brokers, "brokers", "", "`ADDRESSES` of a real broker; empty: one in this process")
+	flag.StringVar(&o.profile, "profile", "", "`FOLDER` for a CPU profile of each throughput run; the shares of the phases are printed then, and profiling takes a few percent")
 	flag.StringVar(&o.binary, "binary", "", "firehosed to measure; empty: built from this tree")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data")
 	flag.Parse()
@@ -95,11 +97,15 @@ func throughput(ctx context.Context, o options, name string) error {
 		return err
 	}
 	began := time.Now()
-	p, err := w.start(o.binary, o.interval, o.codec)
+	p, err := w.start(o)
 	if err != nil {
 		return err
 	}
 	defer p.stop()
+	var prof *profiler
+	if o.profile != "" {
+		prof = profileOf(ctx, p.admin)
+	}
 	var marks []mark // one whenever a commit moved the group's offsets
 	var sum int64
 	for sum < records {
@@ -123,7 +129,24 @@ func throughput(ctx context.Context, o options, name string) error {
 		after = rate(b.records-a.records, b.cpu-a.cpu)
 	}
 	fmt.Printf("%-4s %9d %9d %9.1f | %s; %s | %d\n", name, records, size>>20, time.Since(began).Seconds(), rate(records, cpu), after, peak>>20)
-	return nil
+	return report(ctx, prof, filepath.Join(o.profile, name))
+}
+
+// report prints the shares of the phases and keeps the profiles: FILE.pprof and FILE.allocs.pprof.
+func report(ctx context.Context, p *profiler, file string) error {
+	if p == nil {
+		return nil
+	}
+	all, err := p.end()
+	if err != nil || all == nil {
+		return err
+	}
+	fmt.Printf("     CPU: %s\n", shares(all))
+	allocs, err := fetchProfile(ctx, p.addr, "allocs")
+	if err != nil {
+		return err
+	}
+	return errors.Join(keep(all, file+".pprof"), keep(allocs, file+".allocs.pprof"))
 }
 
 // mark is how much CPU time the worker had taken when its offsets stood at records.
@@ -153,7 +176,8 @@ func fresh(ctx context.Context, o options, interval time.Duration) error {
 		return err
 	}
 	defer w.close()
-	p, err := w.start(o.binary, interval, o.codec)
+	o.interval = interval
+	p, err := w.start(o)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,23 +111,38 @@ func (w *world) acked(ctx context.Context) (sum int64, each [partitions]int64) {
 
 // worker is the process that is measured.
 type worker struct {
-	cmd  *exec.Cmd
-	log  bytes.Buffer
-	done chan error
+	cmd   *exec.Cmd
+	log   bytes.Buffer
+	done  chan error
+	admin string // address
 }
 
-func (w *world) start(binary string, interval time.Duration, codec string) (*worker, error) {
+// freeAddress returns an address of this machine that nobody listens on.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+func (w *world) start(o options) (*worker, error) {
 	config := filepath.Join(w.dir, "firehosed.yaml")
-	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
+	admin, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(`admin: {listen: %[7]q}
+memory_budget: %[6]s
 pipelines:
   %[1]s:
     source: {kafka: {brokers: [%[2]q], topics: [%[1]s], start: earliest}}
     sink: {iceberg: {warehouse: %[3]q, commit_interval: %[4]s, codec: %[5]s}}
-`, w.name, w.brokers, w.dir+"/warehouse", interval, codec)
+`, w.name, w.brokers, w.dir+"/warehouse", o.interval, o.codec, o.memory, admin)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	p := &worker{cmd: exec.Command(binary, "run", "-c", config), done: make(chan error, 1)}
+	p := &worker{cmd: exec.Command(o.binary, "run", "-c", config), done: make(chan error, 1), admin: admin}
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
