@@ -14,6 +14,7 @@ import (
 // computing is done with one. It is safe for concurrent use.
 type Pool struct {
 	keep  int
+	slabs *schema.Slabs // of the batches that go out
 	turns chan struct{} // one for each decoder that is out
 
 	mu struct {
@@ -31,9 +32,10 @@ type idle struct {
 // DefaultKeep is how many bytes the idle decoders of a pool keep together.
 const DefaultKeep = 32 << 20
 
-// NewPool returns a pool that keeps at most so many bytes while nobody decodes.
+// NewPool returns a pool that keeps at most so many bytes while nobody decodes, a
+// quarter of them for the next batches.
 func NewPool(keep int) *Pool {
-	return &Pool{keep: keep, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &Pool{keep: keep - keep/4, slabs: schema.NewSlabs(keep / 4), turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // use calls f with a decoder of these options, which f must not keep. It waits for
@@ -55,6 +57,9 @@ func (p *Pool) take(opt schema.Options) *schema.Decoder {
 			p.mu.idle = slices.Delete(p.mu.idle, i, i+1)
 			return it.d
 		}
+	}
+	if opt.Mem == nil {
+		opt.Mem = p.slabs
 	}
 	return schema.NewDecoder(opt)
 }
