@@ -10,10 +10,11 @@
 //	m, err := w.Close()
 //
 // A writer lays the values of a row group out by leaf column, with their Parquet
-// levels, and encodes them when there is enough for a row group. Until then a column
-// that is left out costs a few bytes a record.
+// levels (shred.go, column.go), and encodes them when there is enough for a row group
+// (encode.go). Until then a column that is left out costs a few bytes a record.
 //
-// The files have data pages of version 1, dictionaries where the first row group
-// shows that they pay, bounds of row groups in the footer, and no page index. Pages
-// are made by parquet-go (encode.go), the footer is ours (footer.go says why).
+// The files have data pages of version 1 with checksums, a dictionary in each column
+// chunk where it pays (dictionary.go), bounds of row groups in the footer
+// (footer.go), and no page index. docs/decisions/0004 says why this is not left to a
+// library.
 package parquetfile
