@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/apache/iceberg-go/catalog/rest"
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/pipeline"
@@ -26,6 +27,7 @@ const (
 type Maintenance struct {
 	Manifests int // merged into fewer
 	Snapshots int // expired
+	Schemas   int // removed that no snapshot has any more
 	Metadata  int // metadata.json files removed
 	Orphans   int // files removed that no snapshot refers to
 	Vectors   int // vectors of snapshots that are gone, removed from the control prefix
@@ -40,7 +42,7 @@ type lease struct {
 }
 
 // Maintain merges small manifests, and, of a table that this pipeline created,
-// expires snapshots and removes old metadata files and files that nobody refers to.
+// expires snapshots and removes schemas, metadata files and others that nothing refers to.
 // It does nothing while another worker does the same, or while the table waits for an
 // operator. Nothing here is on the path of a commit: a commit that this one loses
 // against is left for the next run. Call it every few minutes.
@@ -64,6 +66,7 @@ func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
 	steps := []func() error{
 		func() (err error) { done.Manifests, err = t.mergeManifests(ctx, b); return err },
 		func() (err error) { done.Snapshots, err = t.expire(ctx, b); return err },
+		func() (err error) { done.Schemas, err = t.removeSchemas(ctx, b); return err },
 		func() (err error) { done.Metadata, err = t.removeMetadata(ctx); return err },
 		func() (err error) {
 			if time.Since(l.Orphans) < orphanEvery {
@@ -89,8 +92,8 @@ func (s *Sink) Maintain(ctx context.Context, name string) (Maintenance, error) {
 	errs = append(errs, t.release(context.WithoutCancel(ctx), b.md, l))
 	if done != (Maintenance{}) {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "table maintained", slog.String("table", name), slog.Int("manifests", done.Manifests),
-			slog.Int("snapshots", done.Snapshots), slog.Int("metadata", done.Metadata), slog.Int("orphans", done.Orphans),
-			slog.Int("vectors", done.Vectors))
+			slog.Int("snapshots", done.Snapshots), slog.Int("schemas", done.Schemas), slog.Int("metadata", done.Metadata),
+			slog.Int("orphans", done.Orphans), slog.Int("vectors", done.Vectors))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return done, fmt.Errorf("maintain table %s: %w", name, err)
@@ -201,6 +204,56 @@ func (t *table) expire(ctx context.Context, b *base) (int, error) {
 	slices.Sort(ids)
 	head := b.reg.head.SnapshotID
 	return len(ids), t.once(ctx, pinned(b.md, &head), []icetable.Update{icetable.NewRemoveSnapshotsUpdate(ids, false)})
+}
+
+// spareSchemas is how many schemas that no snapshot has a table may keep.
+const spareSchemas = 10
+
+// removeSchemas removes the schemas that no snapshot has any more, when there are some:
+// each column that a stream brings makes one more, as long as all columns together, and
+// every commit writes them all. b only says whether there is something to do.
+func (t *table) removeSchemas(ctx context.Context, b *base) (int, error) {
+	if len(t.unused(b)) <= spareSchemas {
+		return 0, nil
+	}
+	b, err := t.load(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ids := t.unused(b)
+	if len(ids) <= spareSchemas {
+		return 0, nil
+	}
+	head := b.reg.head.SnapshotID
+	err = t.once(ctx, pinned(b.md, &head), []icetable.Update{icetable.NewRemoveSchemasUpdate(ids)})
+	if errors.Is(err, rest.ErrBadRequest) { // a server from before there was such a request
+		t.sink.log.LogAttrs(ctx, slog.LevelDebug, "schemas are not removed", slog.String("table", t.name), slog.Any("error", err))
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(ids), nil
+}
+
+// unused lists the schemas older than the current one that no snapshot has.
+func (t *table) unused(b *base) (ids []int) {
+	current := b.md.CurrentSchema().ID
+	if !t.created(b.md) || b.reg.state != OK || b.reg.head == nil {
+		return nil
+	}
+	used := map[int]bool{}
+	for _, s := range b.md.Snapshots() {
+		if s.SchemaID != nil {
+			used[*s.SchemaID] = true
+		}
+	}
+	for _, s := range b.md.Schemas() {
+		if s.ID < current && !used[s.ID] { // the number of a newer one would be given again
+			ids = append(ids, s.ID)
+		}
+	}
+	return ids
 }
 
 // once sends one commit of maintenance. Losing it is no error of the table.

@@ -2,8 +2,10 @@ package iceberg
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"iter"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,9 +17,11 @@ import (
 	icego "github.com/apache/iceberg-go"
 	icetable "github.com/apache/iceberg-go/table"
 
+	"github.com/firehosed/firehosed/iceberg/icebergtest"
 	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
 )
 
 // filesUnder lists the files of a folder, by name.
@@ -254,6 +258,99 @@ func TestForeignTablesAreNotExpired(t *testing.T) {
 		t.Fatalf("%d expired, %v", n, err)
 	}
 	r.want(200, 200)
+}
+
+// A stream that brings new columns leaves a schema behind for each: those go that no snapshot has any more.
+func TestOldSchemasAreRemoved(t *testing.T) {
+	s := local(t, t.TempDir(), func(c *Config) { withV(c); c.KeepSnapshots = 10 }, control.Memory())
+	tab := open(t, s, "t")
+	commits := 0
+	commit := func(n int) {
+		t.Helper()
+		for range n {
+			if err := deliver(t, tab, p0, commits*10-max(0, 1-commits), commits*10+10, func(i int) any { return i }); err != nil {
+				t.Fatal(err)
+			}
+			commits++
+		}
+	}
+	evolve := func(n int) {
+		t.Helper()
+		for range n {
+			name := fmt.Sprintf("x%d", len(tab.Schema().Fields))
+			if _, err := tab.Evolve(t.Context(), &schema.Schema{ID: -1, Fields: []schema.Field{{Name: name, Type: &schema.Type{Kind: schema.Long}}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	look := func() icetable.Metadata {
+		t.Helper()
+		h, err := s.handle("t")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := h.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b.md
+	}
+	maintain := func(want int) {
+		t.Helper()
+		done, err := s.Maintain(t.Context(), "t")
+		if err != nil || done.Schemas != want {
+			t.Fatalf("%+v, %v, want %d schemas removed", done, err, want)
+		}
+	}
+	commit(1)
+	first := look().CurrentSchema().ID
+	evolve(spareSchemas)
+	commit(1)
+	maintain(0) // few
+	evolve(spareSchemas)
+	commit(8)
+	maintain(2*spareSchemas - 2) // all but those of the first commit, of the second and the current one
+	md := look()
+	if n := len(md.Schemas()); n != 3 {
+		t.Errorf("%d schemas stay", n)
+	}
+	for _, snap := range md.Snapshots() {
+		if !slices.ContainsFunc(md.Schemas(), func(s *icego.Schema) bool { return s.ID == *snap.SchemaID }) {
+			t.Errorf("the schema %d of snapshot %d is gone", *snap.SchemaID, snap.SnapshotID)
+		}
+	}
+	commit(1)
+	evolve(1)
+	if id := look().CurrentSchema().ID; id != first+2*spareSchemas+1 {
+		t.Errorf("the next schema is number %d after %d of them", id, 2*spareSchemas)
+	}
+	commit(1)
+	if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(commits*10)) {
+		t.Errorf("%d rows", len(got))
+	}
+}
+
+// A REST server that does not know the request keeps its schemas, and is maintained all the same.
+func TestServersThatCannotRemoveSchemas(t *testing.T) {
+	r := newRig(t)
+	w := r.worker()
+	r.must(r.commit(w, -1, 10))
+	for i := range spareSchemas + 2 {
+		_, err := w.Evolve(t.Context(), &schema.Schema{ID: -1, Fields: []schema.Field{{Name: fmt.Sprint("x", i), Type: &schema.Type{Kind: schema.Long}}}})
+		r.must(err)
+	}
+	r.must(r.commit(w, 10, 20))
+	r.must(r.srv.Apply("ns.t", icetable.NewSetPropertiesUpdate(icego.Properties{createdKey: "p"})))
+	n := len(r.meta().Schemas())
+	r.srv.SetFault(func(int) icebergtest.Fault { return icebergtest.Fault{Status: http.StatusBadRequest, Drop: true} })
+	if done, err := w.sink.Maintain(t.Context(), "ns.t"); err != nil || done.Schemas != 0 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	r.srv.SetFault(nil)
+	if done, err := w.sink.Maintain(t.Context(), "ns.t"); err != nil || done.Schemas == 0 || len(r.meta().Schemas()) != n-done.Schemas {
+		t.Fatalf("%+v, %v, %d schemas of %d", done, err, len(r.meta().Schemas()), n)
+	}
+	r.want(20, 20)
 }
 
 func TestVectorsOfGoneSnapshotsAreRemoved(t *testing.T) {

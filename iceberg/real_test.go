@@ -12,6 +12,7 @@ import (
 
 	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/schema"
 )
 
 // real returns a sink over a catalog that FIREHOSED_IT names, or skips the test.
@@ -49,13 +50,18 @@ func TestRealCatalogs(t *testing.T) {
 			s.mergeFrom = 15
 			tab := open(t, s, "t")
 			val := func(i int) any { return []any{"", "a b/c", nil}[i%3] }
+			for i := range spareSchemas + 2 {
+				if _, err := tab.Evolve(t.Context(), &schema.Schema{ID: -1, Fields: []schema.Field{{Name: fmt.Sprint("x", i), Type: &schema.Type{Kind: schema.Long}}}}); err != nil {
+					t.Fatal(err)
+				}
+			}
 			for i := range 16 {
 				if err := deliver(t, tab, p0, i*10-max(0, 1-i), i*10+10, val); err != nil {
 					t.Fatal(err)
 				}
 			}
 			done, err := s.Maintain(t.Context(), "t")
-			if err != nil || done.Manifests == 0 || done.Snapshots == 0 {
+			if err != nil || done.Manifests == 0 || done.Snapshots == 0 || done.Schemas == 0 {
 				t.Fatalf("%+v, %v", done, err)
 			}
 			if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(160)) {

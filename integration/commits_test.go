@@ -98,8 +98,8 @@ func (m measure) String() string {
 
 func plus(a, b iceberg.Maintenance) iceberg.Maintenance {
 	return iceberg.Maintenance{
-		Manifests: a.Manifests + b.Manifests, Snapshots: a.Snapshots + b.Snapshots, Metadata: a.Metadata + b.Metadata,
-		Orphans: a.Orphans + b.Orphans, Vectors: a.Vectors + b.Vectors,
+		Manifests: a.Manifests + b.Manifests, Snapshots: a.Snapshots + b.Snapshots, Schemas: a.Schemas + b.Schemas,
+		Metadata: a.Metadata + b.Metadata, Orphans: a.Orphans + b.Orphans, Vectors: a.Vectors + b.Vectors,
 	}
 }
 
