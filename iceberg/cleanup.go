@@ -3,6 +3,7 @@ package iceberg
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"path"
 	"regexp"
@@ -91,16 +92,18 @@ func version(name string) int {
 	return v
 }
 
-// removeOrphans removes files with names of ours that are older than 72 hours by the
-// store's clock and that no snapshot refers to. The files are listed before the table
-// is loaded: a file that was not referred to then never will be, as it is older than
-// any that may still be committed.
-func (t *table) removeOrphans(ctx context.Context) (int, error) {
+// maxGone bounds the files that are removed in one call.
+const maxGone = 10_000
+
+// removeOrphans removes files with names of ours that were older than 72 hours by the
+// store's clock when the table was loaded, and that no snapshot of it refers to. What
+// was not referred to then never will be, as it is older than any file that may still
+// be committed.
+func (t *table) removeOrphans(ctx context.Context) (removed int, err error) {
 	b, err := t.load(ctx)
 	if err != nil || !t.created(b.md) {
 		return 0, err
 	}
-	failpoint.Hit("gc.beforeList")
 	root := strings.TrimSuffix(b.md.Location(), "/") + "/"
 	bucket, prefix, err := t.sink.storage.at(ctx, root)
 	if err != nil {
@@ -110,86 +113,93 @@ func (t *table) removeOrphans(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	old := candidates{ctx: ctx, s: t.sink.storage, keys: map[[16]byte]string{}}
+	if b, err = t.load(ctx); err != nil || b.reg.state != OK {
+		return 0, err
+	}
+	used, err := t.referenced(ctx, b)
+	if err != nil {
+		return 0, err
+	}
+	failpoint.Hit("gc.beforeList")
+	var gone []string
 	for _, dir := range []string{"data/fh-", "metadata/fh-", "metadata/snap-"} {
 		for o, err := range bucket.List(ctx, prefix+dir, "") {
 			if err != nil {
-				return 0, err
+				return removed, err
 			}
 			name := strings.TrimPrefix(o.Key, prefix)
-			if ourName.MatchString(name) && clock.Sub(o.ModTime) > orphanAge {
-				old.keys[fingerprint(bucket.Location(o.Key))] = o.Key
+			if !ourName.MatchString(name) || clock.Sub(o.ModTime) <= orphanAge || used.has(bucket.Location(o.Key)) {
+				continue
 			}
+			if gone = append(gone, o.Key); len(gone) < maxGone {
+				continue
+			}
+			n, err := remove(ctx, bucket, gone)
+			if removed += n; err != nil {
+				return removed, err
+			}
+			gone = gone[:0]
 		}
 	}
-	if len(old.keys) == 0 {
-		return 0, nil
-	}
-	if b, err = t.load(ctx); err != nil {
-		return 0, err
-	}
-	if b.reg.state != OK {
-		return 0, nil
-	}
-	if err := t.spare(ctx, b, old); err != nil {
-		return 0, err
-	}
-	var gone []string
-	for _, key := range old.keys {
-		gone = append(gone, key)
-	}
 	failpoint.Hit("gc.beforeDelete")
-	return remove(ctx, bucket, gone)
+	n, err := remove(ctx, bucket, gone)
+	return removed + n, err
 }
 
-// candidates are files that may be removed, by a fingerprint of where they are.
-type candidates struct {
-	ctx  context.Context // of one search
-	s    *storage
-	keys map[[16]byte]string
+// locations is a sorted set of file locations, eight bytes for each: a table has
+// millions of files in a few years. Where two fall together a file stays that could go.
+type locations []uint64
+
+func (l locations) has(location string) bool {
+	_, found := slices.BinarySearch(l, fingerprint(location))
+	return found
 }
 
-// spare takes a file out, however its location is spelled.
-func (c candidates) spare(location string) error {
-	b, key, err := c.s.at(c.ctx, location)
-	if err != nil {
+func fingerprint(location string) uint64 {
+	sum := sha256.Sum256([]byte(location))
+	return binary.LittleEndian.Uint64(sum[:])
+}
+
+// referenced returns what any snapshot of the table refers to, however the locations
+// are spelled.
+func (t *table) referenced(ctx context.Context, b *base) (used locations, err error) {
+	add := func(location string) error {
+		b, key, err := t.sink.storage.at(ctx, location)
+		if err == nil {
+			used = append(used, fingerprint(b.Location(key)))
+		}
 		return err
 	}
-	delete(c.keys, fingerprint(b.Location(key)))
-	return nil
-}
-
-// spare takes out of old what any snapshot of the table refers to.
-func (t *table) spare(ctx context.Context, b *base, old candidates) error {
 	fs := t.sink.files(ctx)
 	seen := map[string]bool{}
 	for _, s := range b.md.Snapshots() {
-		if err := old.spare(s.ManifestList); err != nil {
-			return err
+		if err := add(s.ManifestList); err != nil {
+			return nil, err
 		}
 		list, err := s.Manifests(fs)
 		if err != nil {
-			return fmt.Errorf("read manifest list %s: %w", s.ManifestList, err)
+			return nil, fmt.Errorf("read manifest list %s: %w", s.ManifestList, err)
 		}
 		for _, m := range list {
 			if seen[m.FilePath()] {
 				continue
 			}
 			seen[m.FilePath()] = true
-			if err := old.spare(m.FilePath()); err != nil {
-				return err
+			if err := add(m.FilePath()); err != nil {
+				return nil, err
 			}
 			for e, err := range m.Entries(fs, true) {
 				if err != nil {
-					return fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
+					return nil, fmt.Errorf("read manifest %s: %w", m.FilePath(), err)
 				}
-				if err := old.spare(e.DataFile().FilePath()); err != nil {
-					return err
+				if err := add(e.DataFile().FilePath()); err != nil {
+					return nil, err
 				}
 			}
 		}
 	}
-	return nil
+	slices.Sort(used)
+	return slices.Compact(used), nil
 }
 
 // maxVectors bounds the vectors that one run looks at and the next one removes.
@@ -226,11 +236,6 @@ func (t *table) removeVectors(ctx context.Context, before []string) (removed int
 		}
 	}
 	return removed, waiting, nil
-}
-
-func fingerprint(location string) [16]byte {
-	sum := sha256.Sum256([]byte(location))
-	return [16]byte(sum[:16])
 }
 
 func remove(ctx context.Context, b objstore.Bucket, keys []string) (int, error) {

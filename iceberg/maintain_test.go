@@ -154,6 +154,17 @@ func TestMaintain(t *testing.T) {
 		if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(n)) {
 			t.Fatalf("v%d: %d rows after the orphans were removed", version, len(got))
 		}
+		b, err := h.load(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, snap := range b.md.Snapshots() {
+			for _, err := range s.ScanCoordinates(t.Context(), "t", snap.SnapshotID) {
+				if err != nil {
+					t.Fatalf("v%d: a snapshot that stays lost a file: %v", version, err)
+				}
+			}
+		}
 		if err := deliver(t, tab, p0, n, n+10, func(int) any { return nil }); err != nil {
 			t.Fatal(err)
 		}
