@@ -100,7 +100,7 @@ func (d *Decoder) Held() int {
 }
 
 // shrink gives memory back, that of tables not used for long first. t was used just
-// now. The others together keep a quarter of what it may: a table that evolves leaves
+// now. The others together keep an eighth of what it may: a table that evolves leaves
 // its earlier schemas behind.
 func (d *Decoder) shrink(t *table) {
 	t.held = t.reader.root.held() + t.reader.rescued.held()
@@ -109,7 +109,7 @@ func (d *Decoder) shrink(t *table) {
 	}
 	others := 0
 	for _, t := range d.tables[1:] {
-		if others += t.held; others > d.keep/4 {
+		if others += t.held; others > d.keep/8 {
 			others -= t.held
 			t.free()
 		}

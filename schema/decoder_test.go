@@ -112,6 +112,46 @@ func TestLargeThenSmall(t *testing.T) {
 	}
 }
 
+// wideTable returns a schema of n columns and a record that fills them.
+func wideTable(t *testing.T, n int) (*Schema, []byte) {
+	var cols, rec []string
+	for i := range n {
+		cols = append(cols, fmt.Sprintf("c%d: %s", i, []string{"long", "string"}[i%2]))
+		rec = append(rec, fmt.Sprintf(`"c%d":%s`, i, []string{"1", `"x"`}[i%2]))
+	}
+	return numbered(columns(t, strings.Join(cols, ", "))), []byte("{" + strings.Join(rec, ",") + "}")
+}
+
+// A few rows take little memory, however many columns there are.
+func TestFewRowsTakeLittle(t *testing.T) {
+	s, rec := wideTable(t, 600)
+	d := NewDecoder(Options{})
+	d.Decode([][]byte{rec, rec, rec}, s, nil).Data.Release()
+	if held := d.tables[0].held; held == 0 || held > 1<<20 {
+		t.Errorf("3 rows of 600 columns take %d bytes", held)
+	}
+	if d.Held() < d.tables[0].held+600*100 {
+		t.Errorf("%d bytes in all do not count the columns themselves", d.Held())
+	}
+}
+
+// A table that evolves leaves its earlier schemas behind, and little memory with them.
+func TestEarlierSchemasTakeLittle(t *testing.T) {
+	d := NewDecoder(Options{})
+	d.keep = 2 << 20
+	for range maxTables {
+		s, rec := wideTable(t, 300)
+		d.Decode([][]byte{rec, rec}, s, nil).Data.Release()
+		others := 0
+		for _, t := range d.tables[1:] {
+			others += t.reader.root.held()
+		}
+		if others > d.keep/8 || d.tables[0].held == 0 {
+			t.Fatalf("%d schemas that are not in use take %d bytes, the one in use %d", len(d.tables)-1, others, d.tables[0].held)
+		}
+	}
+}
+
 // A steady stream makes no garbage per record.
 func TestNoAllocationPerRecord(t *testing.T) {
 	count := func(n int) float64 {

@@ -152,7 +152,7 @@ func (n *node) reserve(row int) {
 
 // grow makes room for a row, and for as many again.
 func (n *node) grow(row int) {
-	rows := max(1024, 2*(row+1)) &^ 63
+	rows := max(128, 2*(row+1)) &^ 63
 	have := len(n.valid)
 	n.valid = extend(n.valid, rows>>6)
 	for i := have; i < len(n.valid); i++ {

@@ -43,13 +43,16 @@ type JSON struct {
 
 var _ pipeline.Decoder = (*JSON)(nil)
 
+// ownBytes is what a pool that is not shared keeps.
+const ownBytes = 16 << 20
+
 // NewJSON returns a decoder.
 func NewJSON(cfg Config) *JSON {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	if cfg.Pool == nil {
-		cfg.Pool = NewPool(DefaultKeep)
+		cfg.Pool = NewPool(ownBytes, 1)
 	}
 	j := &JSON{cfg: cfg, dropped: map[string]int{}}
 	j.meta = newMeta(cfg.Mem)

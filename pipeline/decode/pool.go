@@ -10,8 +10,8 @@ import (
 
 // Pool lends decoders to lanes. The memory that one keeps grows with the columns of
 // its tables; were each lane to have its own, it would grow with the number of
-// partitions as well. As many are out at a time as there are processors: nothing but
-// computing is done with one. It is safe for concurrent use.
+// partitions as well. No more are out at a time than there are processors: nothing
+// but computing is done with one. It is safe for concurrent use.
 type Pool struct {
 	keep  int
 	slabs *schema.Slabs // of the batches that go out
@@ -29,13 +29,13 @@ type idle struct {
 	d   *schema.Decoder
 }
 
-// DefaultKeep is how many bytes the idle decoders of a pool keep together.
-const DefaultKeep = 32 << 20
-
 // NewPool returns a pool that keeps at most so many bytes while nobody decodes, a
-// quarter of them for the next batches.
-func NewPool(keep int) *Pool {
-	return &Pool{keep: keep - keep/4, slabs: schema.NewSlabs(keep / 4), turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
+// quarter of them for the next batches, and lends at most so many decoders at a time.
+func NewPool(keep, atOnce int) *Pool {
+	return &Pool{
+		keep: keep - keep/4, slabs: schema.NewSlabs(keep / 4),
+		turns: make(chan struct{}, max(1, min(atOnce, runtime.GOMAXPROCS(0)))),
+	}
 }
 
 // use calls f with a decoder of these options, which f must not keep. It waits for

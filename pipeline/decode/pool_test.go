@@ -14,7 +14,7 @@ import (
 // Many lanes decode with the memory of few, and none gets another's rows.
 func TestPoolIsShared(t *testing.T) {
 	const lanes, rounds = 16, 20
-	p := NewPool(DefaultKeep)
+	p := NewPool(ownBytes, lanes)
 	s := table(t, "a: long, b: string")
 	declared := map[string]*schema.Schema{"dated": {Fields: []schema.Field{{Name: "c", Type: &schema.Type{Kind: schema.Date}}}}}
 	var wg sync.WaitGroup
@@ -43,6 +43,9 @@ func TestPoolIsShared(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if cap(p.turns) > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d decoders work at a time", cap(p.turns))
+	}
 	if n := len(p.mu.idle); n == 0 || n > 2*runtime.GOMAXPROCS(0) { // one for each declaration and processor
 		t.Errorf("%d decoders for %d lanes", n, lanes)
 	}
@@ -50,7 +53,7 @@ func TestPoolIsShared(t *testing.T) {
 
 // What a lane was told stays as it was while others use the decoder.
 func TestPoolResultsStay(t *testing.T) {
-	p := NewPool(DefaultKeep)
+	p := NewPool(ownBytes, 1)
 	one, other := NewJSON(Config{Pool: p}), NewJSON(Config{Pool: p})
 	decode := func(j *JSON, recs ...string) pipeline.Rows {
 		b := &pipeline.Batch{}
@@ -85,20 +88,20 @@ func TestPoolKeep(t *testing.T) {
 		}
 		rows.Data.Release()
 	}
-	p := NewPool(DefaultKeep)
+	p := NewPool(ownBytes, 1)
 	decode(p, schema.Options{})
 	held := p.mu.idle[0].d.Held()
-	if held < 8<<10 {
+	if held < 1<<10 {
 		t.Fatalf("a decoder says that it holds %d bytes, one column takes more", held)
 	}
-	p = NewPool(held * 5 / 2 * 4 / 3) // a quarter is not for decoders
+	p = NewPool(held*5/2*4/3, 1) // a quarter is not for decoders
 	for depth := range 5 {
 		decode(p, schema.Options{MaxDepth: depth + 1})
 	}
 	if n := len(p.mu.idle); n != 2 || p.mu.idle[1].opt.MaxDepth != 5 {
 		t.Errorf("%d decoders are kept where two have room", n)
 	}
-	p = NewPool(1)
+	p = NewPool(1, 1)
 	decode(p, schema.Options{})
 	if len(p.mu.idle) != 0 {
 		t.Error("a decoder is kept that has no room")
