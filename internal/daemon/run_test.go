@@ -301,7 +301,10 @@ func TestManyPipelines(t *testing.T) {
 	}
 	for _, json := range []string{"{}", "{max_depth: 5}"} { // a second revision of the second
 		l := start(t, two(json))
-		l.wait("both", func() bool { return len(l.status().Pipelines) == 2 && len(l.status().Pipelines[1].Lanes) > 0 })
+		l.wait("both", func() bool {
+			ps := l.status().Pipelines
+			return len(ps) == 2 && len(ps[0].Lanes) > 0 && len(ps[1].Lanes) > 0
+		})
 		l.end()
 	}
 	l := start(t, two("{}"))
