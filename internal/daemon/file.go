@@ -18,9 +18,10 @@ import (
 // File is the configuration file.
 type File struct {
 	// MemoryBudget bounds the memory that rows on their way take: fetched records,
-	// buffers and files being written, over all pipelines. The process needs some
-	// 150 MiB more, and up to 300 MiB where tables have many hundreds of columns.
-	// Default 256MiB, at least 32MiB.
+	// buffers and files being written, over all pipelines. The resident memory of the
+	// process stays within 150 MiB more. Unless GOMEMLIMIT is set, the garbage collector
+	// is told so: a small budget costs more CPU time, not more memory. Default 256MiB,
+	// at least 32MiB.
 	MemoryBudget int64 `yaml:"memory_budget"`
 
 	// ShutdownTimeout bounds how long a worker that is asked to stop commits what it

@@ -28,6 +28,7 @@ type daemon struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	mem     memory
+	keep    func(context.Context) // keeps the memory limit
 	units   []*running
 	phase   atomic.Value // of admin.Phase
 }
@@ -58,7 +59,8 @@ func runCommand(ctx context.Context, c *call) error {
 	}
 	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), mem: newMemory(f.MemoryBudget)}
 	d.phase.Store(admin.Starting)
-	limit := limitMemory(f.MemoryBudget, c.LookupEnv)
+	limit, keep := limitMemory(f.MemoryBudget, c.LookupEnv)
+	d.keep = keep
 	log.Info("starting", slog.String("version", Version()), slog.String("file", c.file), slog.Int("pid", os.Getpid()),
 		slog.Any("pipelines", slices.Sorted(maps.Keys(f.Pipelines))), slog.Int64("memory_budget", f.MemoryBudget), slog.Int64("memory_limit", limit))
 	var jsonOut io.Writer
@@ -82,6 +84,7 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 		return err
 	}
 	defer d.close(outlive)
+	wg.Go(func() { d.keep(outlive) })
 	working, rest := context.WithCancel(ctx)
 	defer rest()
 	var meters []*meter
