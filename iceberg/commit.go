@@ -58,6 +58,9 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 		t.sink.relogin(ctx, cat, err)
 		return nil, fmt.Errorf("load table %s: %w", t.name, err)
 	}
+	if err := t.accredit(ctx, tbl); err != nil {
+		return nil, err
+	}
 	md := tbl.Metadata()
 	if err := t.accept(md); err != nil {
 		return nil, err

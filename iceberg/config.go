@@ -85,8 +85,9 @@ type Config struct {
 	// no bound.
 	CatalogPerSecond float64 `yaml:"catalog_commits_per_second"`
 
-	// S3 says how object stores are reached. Without keys, credentials are found as
-	// every AWS tool finds them.
+	// S3 says how object stores are reached. Without keys and without a role, tables
+	// that a REST catalog hands out credentials for are reached with these, and
+	// everything else with those that every AWS tool finds.
 	S3 S3Config `yaml:"s3"`
 
 	// Tables has what is special about a table, by its name in the pipeline.

@@ -19,19 +19,23 @@ import (
 )
 
 // storage finds the bucket that a location is in. Buckets are opened once and
-// shared: one client per bucket, whichever table asks.
+// shared: one client per bucket, whichever table asks, and one more per table that
+// the catalog hands out credentials for.
 type storage struct {
 	open func(ctx context.Context, root string) (objstore.Bucket, error)
+	cfg  objstore.Config
 
 	mu struct {
 		sync.Mutex
-		buckets map[string]objstore.Bucket // by root
+		buckets map[string]objstore.Bucket // by root, or root and table
+		grants  map[string]*grant          // by the table's location
 	}
 }
 
-func newStorage(open func(ctx context.Context, root string) (objstore.Bucket, error)) *storage {
-	s := &storage{open: open}
-	s.mu.buckets = map[string]objstore.Bucket{}
+func newStorage(cfg objstore.Config) *storage {
+	s := &storage{cfg: cfg}
+	s.open = func(ctx context.Context, root string) (objstore.Bucket, error) { return objstore.Open(ctx, root, cfg) }
+	s.mu.buckets, s.mu.grants = map[string]objstore.Bucket{}, map[string]*grant{}
 	return s
 }
 
@@ -41,25 +45,56 @@ func (s *storage) at(ctx context.Context, location string) (objstore.Bucket, str
 	if err != nil {
 		return nil, "", err
 	}
-	s.mu.Lock()
-	b := s.mu.buckets[root]
-	s.mu.Unlock()
-	if b == nil {
-		if b, err = s.open(ctx, root); err != nil {
-			return nil, "", fmt.Errorf("open store of %s: %w", location, err)
-		}
-		s.mu.Lock()
-		if had := s.mu.buckets[root]; had != nil {
-			b = had
-		}
-		s.mu.buckets[root] = b
-		s.mu.Unlock()
+	open, id := func() (objstore.Bucket, error) { return s.open(ctx, root) }, root
+	if g := s.granted(location); g != nil {
+		open, id = func() (objstore.Bucket, error) { return s.openGranted(ctx, root, g) }, root+" "+g.location
+	}
+	b, err := s.once(id, open)
+	if err != nil {
+		return nil, "", fmt.Errorf("open store of %s: %w", location, err)
 	}
 	key, ok := objstore.Key(b, location)
 	if !ok {
 		return nil, "", fmt.Errorf("location %s is not in %s", location, b.Location(""))
 	}
 	return b, key, nil
+}
+
+// once returns the bucket of an id, opened if it is asked for the first time.
+func (s *storage) once(id string, open func() (objstore.Bucket, error)) (objstore.Bucket, error) {
+	s.mu.Lock()
+	b := s.mu.buckets[id]
+	s.mu.Unlock()
+	if b != nil {
+		return b, nil
+	}
+	b, err := open()
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if had := s.mu.buckets[id]; had != nil {
+		return had, nil
+	}
+	s.mu.buckets[id] = b
+	return b, nil
+}
+
+// openGranted opens a bucket with the credentials of a grant. Tables of one bucket
+// share its buffers.
+func (s *storage) openGranted(ctx context.Context, root string, g *grant) (objstore.Bucket, error) {
+	cfg := g.reach(s.cfg)
+	b, err := s.once(fmt.Sprint("granted ", root, cfg.AWS.Region, cfg.AWS.Endpoint, cfg.PathStyle), func() (objstore.Bucket, error) {
+		return objstore.Open(ctx, root, cfg)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s3, ok := b.(*objstore.S3); ok {
+		return s3.As(g), nil
+	}
+	return b, nil
 }
 
 // rootOf returns the bucket that serves a location: s3://bucket, or the topmost
@@ -201,7 +236,10 @@ func (s *Sink) files(ctx context.Context) files { return files{ctx, s.storage} }
 func adopt() {
 	for _, scheme := range []string{"", "file", "s3", "s3a", "s3n"} {
 		iceio.Unregister(scheme)
-		iceio.Register(scheme, func(ctx context.Context, u *url.URL, _ map[string]string) (iceio.IO, error) {
+		iceio.Register(scheme, func(ctx context.Context, u *url.URL, props map[string]string) (iceio.IO, error) {
+			if into, ok := ctx.Value(propsKey{}).(*map[string]string); ok {
+				*into = props
+			}
 			if s, ok := ctx.Value(storageKey{}).(*storage); ok {
 				return files{ctx, s}, nil
 			}

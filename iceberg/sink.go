@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/internal/parquetfile"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
@@ -88,16 +87,12 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 		return nil, fmt.Errorf("iceberg sink: %w", err)
 	}
 	s.pool = pool
-	s.storage = newStorage(s.openBucket)
+	s.storage = newStorage(cfg.S3)
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
 		o(s)
 	}
 	return s, nil
-}
-
-func (s *Sink) openBucket(ctx context.Context, root string) (objstore.Bucket, error) {
-	return objstore.Open(ctx, root, s.cfg.S3)
 }
 
 // Table implements [pipeline.Sink].

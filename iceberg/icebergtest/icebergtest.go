@@ -30,7 +30,8 @@ type Fault struct {
 
 // Tables is what the catalogs have in common. Safe for concurrent use.
 type Tables struct {
-	dir string
+	base string // new tables are created under it
+	put  func(location string, data []byte) error
 
 	mu struct {
 		sync.Mutex
@@ -51,7 +52,7 @@ type entry struct {
 }
 
 func (t *Tables) init(dir string) {
-	t.dir = dir
+	t.base, t.put = "file://"+dir, putFile
 	t.mu.namespaces, t.mu.tables, t.mu.stale = map[string]bool{}, map[string]entry{}, map[string]entry{}
 }
 
@@ -146,15 +147,11 @@ func (t *Tables) apply(name string, ups []icetable.Update) error {
 // store writes a metadata.json for a table that was e so far.
 func (t *Tables) store(name string, m icetable.Metadata, e entry) error {
 	loc := fmt.Sprintf("%s/metadata/%05d-%s.metadata.json", m.Location(), e.n+1, uuid.NewString())
-	path := strings.TrimPrefix(loc, "file://")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	b, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, b, 0o600); err != nil {
+	if err := t.put(loc, b); err != nil {
 		return err
 	}
 	back, err := icetable.ParseMetadataBytes(b) // what a client of another process would see
@@ -169,6 +166,14 @@ func (t *Tables) store(name string, m icetable.Metadata, e entry) error {
 	}
 	t.mu.tables[name] = entry{back, loc, e.n + 1, input}
 	return nil
+}
+
+func putFile(location string, data []byte) error {
+	path := strings.TrimPrefix(location, "file://")
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, data, 0o600)
 }
 
 // cut ends the connection.

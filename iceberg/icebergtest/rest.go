@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 
 	icego "github.com/apache/iceberg-go"
@@ -20,6 +19,14 @@ type REST struct {
 	srv       *httptest.Server
 	warehouse string // "": any
 	prefix    string // of the paths after /v1, "" or "x/"
+	vend      func() map[string]string
+}
+
+// Store has the catalog create tables under base, an object store's prefix, put
+// metadata there with put, and hand out what vend returns with every table: the
+// client's configuration for that store. Call it before the first request.
+func (c *REST) Store(base string, put func(location string, data []byte) error, vend func() map[string]string) {
+	c.base, c.put, c.vend = base, put, vend
 }
 
 // NewREST starts a catalog whose tables live under dir.
@@ -122,7 +129,7 @@ func (c *REST) create(w http.ResponseWriter, r *http.Request) {
 	ns := strings.ReplaceAll(r.PathValue("ns"), "\x1f", ".")
 	name := ns + "." + q.Name
 	if q.Location == "" {
-		q.Location = "file://" + filepath.Join(c.dir, ns, q.Name)
+		q.Location = c.base + "/" + ns + "/" + q.Name
 	}
 	m, err := icetable.NewMetadata(q.Schema, q.Spec, icetable.UnsortedSortOrder, q.Location, q.Props)
 	if err != nil {
@@ -139,7 +146,7 @@ func (c *REST) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "InternalServerError", err.Error())
 		return
 	}
-	answerTable(w, c.mu.tables[name])
+	c.answerTable(w, r, c.mu.tables[name])
 }
 
 func (c *REST) load(w http.ResponseWriter, r *http.Request) {
@@ -148,7 +155,7 @@ func (c *REST) load(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "NoSuchTableException", tableOf(r))
 		return
 	}
-	answerTable(w, e)
+	c.answerTable(w, r, e)
 }
 
 func (c *REST) commit(w http.ResponseWriter, r *http.Request) {
@@ -180,7 +187,7 @@ func (c *REST) commit(w http.ResponseWriter, r *http.Request) {
 	default:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		answerTable(w, c.mu.tables[tableOf(r)])
+		c.answerTable(w, r, c.mu.tables[tableOf(r)])
 	}
 }
 
@@ -206,8 +213,12 @@ func (c *REST) land(name string, reqs icetable.Requirements, ups icetable.Update
 
 const plainJSON = "application/json"
 
-func answerTable(w http.ResponseWriter, e entry) {
-	answer(w, http.StatusOK, plainJSON, map[string]any{"metadata-location": e.loc, "metadata": e.meta, "config": map[string]string{}})
+func (c *REST) answerTable(w http.ResponseWriter, r *http.Request, e entry) {
+	config := map[string]string{}
+	if c.vend != nil && r.Header.Get("X-Iceberg-Access-Delegation") == "vended-credentials" {
+		config = c.vend()
+	}
+	answer(w, http.StatusOK, plainJSON, map[string]any{"metadata-location": e.loc, "metadata": e.meta, "config": config})
 }
 
 func refuse(w http.ResponseWriter, code int, typ, msg string) {

@@ -83,6 +83,14 @@ func openS3(ctx context.Context, location string, cfg Config) (*S3, error) {
 	return b, nil
 }
 
+// As returns the same bucket as others see it: with their credentials, which are
+// asked for with every request. Both share their buffers and connections.
+func (b *S3) As(creds aws.CredentialsProvider) *S3 {
+	other := *b
+	other.client = s3.New(b.client.Options(), func(o *s3.Options) { o.Credentials = creds })
+	return &other
+}
+
 // Location implements Bucket.
 func (b *S3) Location(key string) string { return "s3://" + b.bucket + "/" + b.prefix + key }
 
