@@ -30,6 +30,7 @@ func at(n int) pipeline.Cursor {
 type server interface {
 	SetFault(f func(n int) icebergtest.Fault)
 	Commits() int
+	LoseCreate()
 	Apply(name string, ups ...icetable.Update) error
 	Meta(name string) icetable.Metadata
 	Drop(name string)

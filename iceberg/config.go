@@ -230,7 +230,7 @@ func (c Config) Validate() error {
 	if err := c.S3.Validate(); err != nil {
 		bad("s3: %w", err)
 	}
-	errs = append(errs, c.Catalog.validate(c.Warehouse))
+	errs = append(errs, c.Catalog.validate(c.Warehouse, c.Namespace))
 	for _, name := range slices.Sorted(maps.Keys(c.Tables)) {
 		if !tableName.MatchString(name) {
 			bad("tables.%s: is no name for a table: use letters, digits, _ and -, and a dot after a namespace", name)
@@ -265,7 +265,7 @@ func within[T int | int64 | float64 | time.Duration](errs *[]error, key string, 
 	}
 }
 
-func (c CatalogConfig) validate(warehouse string) error {
+func (c CatalogConfig) validate(warehouse, namespace string) error {
 	local, _ := isLocal(warehouse)
 	n := 0
 	for _, set := range []bool{c.SQLite != nil, c.Postgres != nil, c.REST != nil, c.Glue != nil} {
@@ -282,6 +282,8 @@ func (c CatalogConfig) validate(warehouse string) error {
 		return errors.New("catalog.postgres.dsn: is required, for example postgres://user@host/db")
 	case c.REST != nil:
 		return c.REST.validate()
+	case c.Glue != nil && strings.Contains(namespace, "."):
+		return fmt.Errorf("namespace: %q has levels, and a database of Glue has none: use a name without a dot", namespace)
 	case c.Glue != nil && c.Glue.Endpoint != "" && !isURL(c.Glue.Endpoint):
 		return fmt.Errorf("catalog.glue.endpoint: %q is not an http or https URL", c.Glue.Endpoint)
 	}

@@ -39,6 +39,7 @@ func TestValidate(t *testing.T) {
 			c.Catalog.REST = &RESTConfig{URI: "http://h", Token: "t", SigV4: &SigV4Config{"r", "glue"}}
 		},
 		"rest, s3tables":    func(c *Config) { c.Catalog.REST = &RESTConfig{URI: "http://h", SigV4: &SigV4Config{"r", "s3tables"}} },
+		"glue namespace":    func(c *Config) { c.Namespace, c.Catalog.Glue = "a.b", &GlueConfig{} },
 		"glue endpoint":     func(c *Config) { c.Catalog.Glue = &GlueConfig{Endpoint: "localhost:4566"} },
 		"postgres, no dsn":  func(c *Config) { c.Catalog.Postgres = &PostgresConfig{} },
 		"numbers":           func(c *Config) { c.CommitInterval, c.TargetFileSize, c.MaxFileAge, c.FormatVersion = 0, 1, 0, 1 },

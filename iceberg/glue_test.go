@@ -51,7 +51,7 @@ func TestGlue(t *testing.T) {
 		"StaleLoadIsNeverJudged": TestStaleLoadIsNeverJudged, "RetentionOfTheBranchStays": TestRetentionOfTheBranchStays,
 		"RollbackHalts": TestRollbackHaltsAndTheLateRequestIsRefused, "NewerStampIsStale": TestNewerStampIsStale,
 		"UserRetriesDoNotMatter": TestUserRetriesDoNotMatter, "SchemaMoved": TestSchemaMoved, "OldFilesAreNotPublished": TestOldFilesAreNotPublished,
-		"BindIsFinishedByTheNext": TestBindIsFinishedByTheNext, "PropertyThatTheCatalogChanges": TestPropertyThatTheCatalogChangesIsRefused,
+		"CreateWhoseAnswerIsLost": TestCreateWhoseAnswerIsLost, "BindIsFinishedByTheNext": TestBindIsFinishedByTheNext, "PropertyThatTheCatalogChanges": TestPropertyThatTheCatalogChangesIsRefused,
 		"Fence": TestFence, "FenceOfTablesThatAreNotOK": TestFenceOfTablesThatAreNotOK,
 		"ResumeReplay": TestResumeReplay, "ResumeReplayIsFinishedByTheNext": TestResumeReplayIsFinishedByTheNext,
 		"ResumeFromTheRows": TestResumeFromTheRows, "ResumeSkip": TestResumeSkip, "ResumeLosesAgainstAFence": TestResumeLosesAgainstAFence,

@@ -53,6 +53,18 @@ func TestBindIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
+// TestCreateWhoseAnswerIsLost: the table is there, and it is ours.
+func TestCreateWhoseAnswerIsLost(t *testing.T) {
+	r := newRig(t)
+	r.srv.LoseCreate()
+	w := r.worker()
+	if by := r.meta().Properties()[createdKey]; by != "p" {
+		t.Errorf("created by %q", by)
+	}
+	r.must(r.commit(w, -1, 100))
+	r.want(100, 100)
+}
+
 func TestPropertyThatTheCatalogChangesIsRefused(t *testing.T) {
 	r := newRig(t)
 	r.srv.SetFault(func(int) icebergtest.Fault {

@@ -85,7 +85,7 @@ func overStrict(t *testing.T) (*rig, *strict) {
 	}
 	r := newRig(t)
 	r.srv.(*icebergtest.REST).Store(root+"/tables", func(location string, data []byte) error {
-		_, err := bucket.Put(context.Background(), strings.TrimPrefix(location, root+"/"), data, objstore.Always)
+		_, err := bucket.Put(t.Context(), strings.TrimPrefix(location, root+"/"), data, objstore.Always)
 		return err
 	}, func() map[string]string {
 		if store.vended != nil {

@@ -3,6 +3,7 @@ package icebergtest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -75,11 +76,14 @@ func (g *Glue) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out, err := g.operate(op, &q)
-	if err != nil {
+	switch {
+	case err != nil:
 		g.tell(w, err)
-		return
+	case out == nil:
+		cut(w)
+	default:
+		answer(w, http.StatusOK, amzJSON, out)
 	}
-	answer(w, http.StatusOK, amzJSON, out)
 }
 
 const amzJSON = "application/x-amz-json-1.1"
@@ -92,6 +96,7 @@ func missing(what string) *glueError {
 	return &glueError{http.StatusBadRequest, "EntityNotFoundException", what + " is not found"}
 }
 
+// operate returns the answer to a request, nil if it is lost.
 func (g *Glue) operate(op string, q *request) (map[string]any, *glueError) {
 	switch op {
 	case "GetTable":
@@ -101,11 +106,18 @@ func (g *Glue) operate(op string, q *request) (map[string]any, *glueError) {
 		}
 		return map[string]any{"Table": e.glueTable(q.DatabaseName)}, nil
 	case "CreateTable":
-		return map[string]any{}, g.create(q)
+		if bad := g.create(q); bad != nil {
+			return nil, bad
+		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch op {
+	case "CreateTable":
+		if g.lost() {
+			return nil, nil
+		}
+		return map[string]any{}, nil
 	case "GetDatabase":
 		if !g.mu.namespaces[q.Name] {
 			return nil, missing("database " + q.Name)
@@ -124,9 +136,7 @@ func (g *Glue) operate(op string, q *request) (map[string]any, *glueError) {
 // glueTable is the table as GetTable shows it.
 func (e entry) glueTable(database string) map[string]any {
 	t := map[string]any{"DatabaseName": database, "VersionId": strconv.Itoa(e.n), "CatalogId": "1", "IsRegisteredWithLakeFormation": false}
-	for k, v := range e.input {
-		t[k] = v
-	}
+	maps.Copy(t, e.input)
 	return t
 }
 

@@ -36,6 +36,7 @@ type Tables struct {
 	mu struct {
 		sync.Mutex
 		fault      func(n int) Fault
+		loseCreate bool
 		namespaces map[string]bool
 		tables     map[string]entry
 		stale      map[string]entry // what loads show instead
@@ -62,6 +63,21 @@ func (t *Tables) SetFault(f func(n int) Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.mu.fault = f
+}
+
+// LoseCreate has the next table be created, and the connection end in place of the
+// answer.
+func (t *Tables) LoseCreate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.loseCreate = true
+}
+
+// lost reports whether the answer to a creation is lost. With the lock.
+func (t *Tables) lost() bool {
+	was := t.mu.loseCreate
+	t.mu.loseCreate = false
+	return was
 }
 
 // Commits returns how many commit requests there were.

@@ -146,6 +146,10 @@ func (c *REST) create(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusInternalServerError, "InternalServerError", err.Error())
 		return
 	}
+	if c.lost() {
+		cut(w)
+		return
+	}
 	c.answerTable(w, r, c.mu.tables[name])
 }
 

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +64,7 @@ func TestRESTCatalogThatPlacesTables(t *testing.T) {
 	t.Cleanup(catalog.Close)
 	catalog.RequireClient(icebergtest.Client{ID: "id", Secret: "secret", Scope: "catalog", Lives: time.Hour})
 	catalog.Store("s3://lake/tables", func(location string, data []byte) error {
-		_, err := bucket.Put(context.Background(), strings.TrimPrefix(location, "s3://lake/"), data, objstore.Always)
+		_, err := bucket.Put(t.Context(), strings.TrimPrefix(location, "s3://lake/"), data, objstore.Always)
 		return err
 	}, func() map[string]string {
 		return map[string]string{
