@@ -49,6 +49,10 @@ func (t *table) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sc, spec, err := t.cfg.creation(t.sink.columns(t.name), t.formatVersion())
+	if err != nil {
+		return t.refused(err)
+	}
 	ctx = t.sink.withFiles(ctx)
 	ns := icecat.NamespaceFromIdent(t.ident)
 	if ok, err := cat.CheckNamespaceExists(ctx, ns); err != nil {
@@ -57,14 +61,6 @@ func (t *table) create(ctx context.Context) error {
 		if err := cat.CreateNamespace(ctx, ns, nil); err != nil && !errors.Is(err, icecat.ErrNamespaceAlreadyExists) {
 			return fmt.Errorf("create namespace %v: %w", ns, err)
 		}
-	}
-	sc, err := toIceberg(t.sink.columns(t.name), 0)
-	if err != nil {
-		return fmt.Errorf("create table %s: %w", t.name, err)
-	}
-	spec, err := t.cfg.spec(sc)
-	if err != nil {
-		return fmt.Errorf("create table %s: %w", t.name, err)
 	}
 	opts := []icecat.CreateTableOpt{
 		icecat.WithPartitionSpec(spec),
@@ -87,29 +83,15 @@ func (t *table) create(ctx context.Context) error {
 
 // acceptable refuses a table that cannot become ours, and gives it the columns it lacks.
 func (t *table) acceptable(ctx context.Context, b *base) error {
-	if v := b.md.Version(); v < 2 {
-		return &pipeline.Halt{
-			Class:  pipeline.HaltRefused,
-			Detail: fmt.Sprintf("table %s has format version %d; exactly-once needs sequence numbers, which begin with version 2", t.name, v),
-			Remedy: "upgrade the table to format version 2",
-		}
+	if err := t.recent(b.md); err != nil {
+		return err
 	}
 	want := t.sink.columns(t.name)
 	have, err := t.evolve(ctx, want, b.reg.state == Replaced)
 	if err != nil {
 		return err
 	}
-	for i := range want.Fields {
-		f := &want.Fields[i]
-		if c := have.Column(f.Name); c == nil || c.Type.String() != f.Type.String() && isReserved(f.Name) {
-			return &pipeline.Halt{
-				Class:  pipeline.HaltRefused,
-				Detail: fmt.Sprintf("table %s cannot hold the column %s %s", t.name, f.Name, f.Type),
-				Remedy: "rename or drop the column that stands in its way, or choose another table",
-			}
-		}
-	}
-	return nil
+	return t.lacks(want, have)
 }
 
 // bind makes the table ours: a zero-file snapshot whose header has an empty vector,

@@ -245,11 +245,15 @@ func continued(was *header, vec pipeline.Vector, st pipeline.Stamp) *edit {
 // notClaimed refuses to feed a table from a stream that another pipeline feeds it
 // from: most likely this one under another name, and every row would come twice.
 func (t *table) notClaimed(md icetable.Metadata, h *header, vec pipeline.Vector) error {
+	return t.fedBy(md, vec.Streams(h.Src)[len(h.Src):])
+}
+
+// fedBy is notClaimed for streams by their keys.
+func (t *table) fedBy(md icetable.Metadata, streams []string) error {
 	if t.cfg.SharedTable {
 		return nil
 	}
-	added := vec.Streams(h.Src)[len(h.Src):]
-	for stream, other := range feeders(md.Properties(), t.sink.pipeline, added) {
+	for stream, other := range feeders(md.Properties(), t.sink.pipeline, streams) {
 		return &pipeline.Halt{
 			Class:  pipeline.HaltClaimed,
 			Detail: fmt.Sprintf("table %s already gets the stream %s from pipeline %q", t.name, stream, other),

@@ -90,8 +90,8 @@ func (c TableConfig) spec(sc *icego.Schema) (*icego.PartitionSpec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("partition_by[%d]: %w", i, err)
 		}
-		f, ok := sc.FindFieldByName(p.column)
-		if !ok {
+		f := topLevel(sc, p.column) // what lies within another column is not computed
+		if f == nil {
 			return nil, fmt.Errorf("partition_by[%d]: the table has no column %q: declare it under columns", i, p.column)
 		}
 		if !p.transform.CanTransform(f.Type) {
@@ -103,6 +103,15 @@ func (c TableConfig) spec(sc *icego.Schema) (*icego.PartitionSpec, error) {
 	}
 	spec := icego.NewPartitionSpec(fields...)
 	return &spec, nil
+}
+
+func topLevel(sc *icego.Schema, column string) *icego.NestedField {
+	for _, f := range sc.Fields() {
+		if f.Name == column {
+			return &f
+		}
+	}
+	return nil
 }
 
 // parseSort reads "column", "column asc" or "column desc".

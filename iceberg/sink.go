@@ -196,14 +196,7 @@ func (s *Sink) chunkBytes() int {
 
 // columns returns the columns that a table has from the start.
 func (s *Sink) columns(name string) *schema.Schema {
-	base := s.base(name)
-	out := &schema.Schema{ID: -1, Fields: append([]schema.Field(nil), base.Fields...)}
-	for _, f := range declared(s.cfg.Tables[name].Columns) {
-		if out.Column(f.Name) == nil {
-			out.Fields = append(out.Fields, f)
-		}
-	}
-	return out
+	return withDeclared(s.base(name), s.cfg.Tables[name].Columns)
 }
 
 // BaseColumns returns the columns that firehosed fills itself for a Kafka source:

@@ -30,12 +30,7 @@ type table struct {
 
 var _ pipeline.Table = (*table)(nil)
 
-func (t *table) formatVersion() int {
-	if t.cfg.FormatVersion != 0 {
-		return t.cfg.FormatVersion
-	}
-	return t.sink.cfg.FormatVersion
-}
+func (t *table) formatVersion() int { return t.sink.cfg.formatVersion(t.name) }
 
 // Schema implements [pipeline.Table].
 func (t *table) Schema() *schema.Schema {

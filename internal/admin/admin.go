@@ -179,12 +179,18 @@ func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, r)
 }
 
-// troubles lists what of a pipeline waits for an operator.
+// downWait is how long a table may take no rows before it counts as trouble: what
+// lasts as long as a commit that is tried again is none.
+const downWait = 30 * time.Second
+
+// troubles lists what of a pipeline waits for an operator, or for a service.
 func troubles(st pipeline.Status) []string {
 	var out []string
 	for i := range st.Tables {
 		if t := &st.Tables[i]; t.Halt != nil {
 			out = append(out, fmt.Sprintf("pipeline %s: table %s: %v", st.Pipeline, t.Name, t.Halt))
+		} else if t.Down != "" && t.DownFor >= downWait {
+			out = append(out, fmt.Sprintf("pipeline %s: table %s has taken no rows for %v: %s", st.Pipeline, t.Name, t.DownFor.Truncate(time.Second), t.Down))
 		}
 	}
 	for i := range st.Lanes {

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -99,12 +100,16 @@ func TestReadiness(t *testing.T) {
 	w := newWorld(t, nil)
 	w.shop.status.Tables = []pipeline.TableStatus{{Name: "orders", Halt: &pipeline.Halt{Class: pipeline.HaltRewound, Detail: "d", Remedy: "r"}}}
 	w.shop.status.Lanes = []pipeline.LaneStatus{{Partition: "p", Halt: &pipeline.Halt{Class: pipeline.HaltTruncated}}}
+	w.shop.status.Tables = append(w.shop.status.Tables,
+		pipeline.TableStatus{Name: "clicks", Down: "the catalog is down", DownFor: 90*time.Second + 5},
+		pipeline.TableStatus{Name: "just now", Down: "somebody was faster", DownFor: time.Second})
 	code, body := w.do(t, "GET", "/readyz")
 	var r readiness
 	if err := json.Unmarshal([]byte(body), &r); err != nil {
 		t.Fatal(err)
 	}
-	if code != 200 || r.Status != "degraded" || len(r.Reasons) != 2 || !strings.Contains(r.Reasons[0], "table orders: REWOUND: d (r)") {
+	if code != 200 || r.Status != "degraded" || len(r.Reasons) != 3 || !strings.Contains(r.Reasons[0], "table orders: REWOUND: d (r)") ||
+		!strings.Contains(r.Reasons[1], "table clicks has taken no rows for 1m30s: the catalog is down") {
 		t.Errorf("halted: %d %s", code, body)
 	}
 	for _, p := range []Phase{Starting, Stopping} {

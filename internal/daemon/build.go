@@ -20,15 +20,16 @@ import (
 
 // unit is one pipeline with everything it works with. Nothing was called yet.
 type unit struct {
-	name  string
-	to    string // the kind of its sink
-	cfg   pipeline.Config
-	src   *source
-	snk   *sink
-	store *control.Store
-	ctl   *pipeline.Control
-	plan  pipeline.Plan
-	share *pipeline.Share
+	name   string
+	to     string // the kind of its sink
+	tables []string // that are known by name
+	cfg    pipeline.Config
+	src    *source
+	snk    *sink
+	store  *control.Store
+	ctl    *pipeline.Control
+	plan   pipeline.Plan
+	share  *pipeline.Share
 }
 
 // build makes the unit of a pipeline. watched may be nil.
@@ -56,11 +57,17 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 	if u.src, err = so.build(p.Source.cfg, d); err != nil {
 		return nil, fmt.Errorf("pipeline %q: source %s: %w", name, so.name, err)
 	}
-	d.columns, d.dead = u.src.columns, p.deadLetterTable(name)
+	d.columns, d.dead = so.columns(p.Source.cfg), p.deadLetterTable(name)
 	if u.snk, err = sk.build(p.Sink.cfg, d); err != nil {
 		u.close(ctx)
 		return nil, fmt.Errorf("pipeline %q: sink %s: %w", name, sk.name, err)
 	}
+	to, err := p.targets(name)
+	if err != nil {
+		u.close(ctx)
+		return nil, err
+	}
+	u.tables = to.named()
 	text, err := pureOf(name, &p, sk.columns(p.Sink.cfg))
 	if err != nil {
 		u.close(ctx)
@@ -85,13 +92,13 @@ func (u *unit) close(ctx context.Context) {
 	}
 }
 
-func chosenSource(c component) (kind[source], error) {
+func chosenSource(c component) (sourceKind, error) {
 	for _, k := range sources() {
 		if k.name == c.kind {
 			return k, nil
 		}
 	}
-	return kind[source]{}, fmt.Errorf("BUG: no source %q", c.kind)
+	return sourceKind{}, fmt.Errorf("BUG: no source %q", c.kind)
 }
 
 func chosenSink(c component) (sinkKind, error) {

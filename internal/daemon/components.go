@@ -9,6 +9,7 @@ import (
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/decode"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -39,11 +40,17 @@ type deps struct {
 	watched *telemetry.Watched // of sinks: who counts; nil: nobody
 }
 
+// sourceKind is a source to choose, with what must be known of it before it is built.
+type sourceKind struct {
+	kind[source]
+	columns func(cfg any) *schema.Schema // what it knows of each record: its metadata columns
+	streams func(cfg any) decode.Streams // that it reads
+}
+
 // source is a source as the daemon uses it.
 type source struct {
 	pipeline.Source
 	start    time.Time                                      // where the very first start begins
-	columns  *schema.Schema                                 // the metadata columns that it fills
 	check    func(ctx context.Context) error                // can it be reached, is there something to read
 	position func(text string) (pipeline.Position, error)   // as an operator writes it
 	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included
@@ -55,6 +62,7 @@ type sinkKind struct {
 	kind[sink]
 	control func(cfg any, pipeline string) (location string, reach objstore.Config) // of the control prefix
 	columns func(cfg any) map[string]map[string]string                              // declared types: table, column, type
+	check   func(cfg any, t targets) error                                          // of what is configured for tables, by key
 }
 
 // sink is a sink as the daemon uses it.
@@ -64,6 +72,7 @@ type sink struct {
 	interval time.Duration                   // the commit interval
 	check    func(ctx context.Context) error // can it be reached and written to
 	inspect  func(ctx context.Context, table string) (tableState, error)
-	tables   inspect.Tables                                // for verify
-	maintain func(ctx context.Context, table string) error // nil: there is nothing to do
+	refusal  func(ctx context.Context, table string, streams []string) (exists bool, err error) // why a table that is not bound would not be: a *pipeline.Halt
+	tables   inspect.Tables                                                                     // for verify
+	maintain func(ctx context.Context, table string) error                                      // nil: there is nothing to do
 }

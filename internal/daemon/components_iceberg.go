@@ -2,9 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/firehosed/firehosed/iceberg"
+	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/pipeline/decode"
@@ -19,6 +23,7 @@ func sinks() []sinkKind {
 			return icebergControl(cfg.(*iceberg.Config), name)
 		},
 		columns: func(cfg any) map[string]map[string]string { return icebergColumns(cfg.(*iceberg.Config)) },
+		check:   func(cfg any, t targets) error { return checkIcebergTables(cfg.(*iceberg.Config), t) },
 	}}
 }
 
@@ -37,17 +42,33 @@ func icebergColumns(cfg *iceberg.Config) map[string]map[string]string {
 	return declared
 }
 
-func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
-	columns := func(table string) *schema.Schema {
-		if table == d.dead {
-			return decode.DeadLetterSchema(d.columns)
+// ownColumns returns the columns that firehosed fills itself, of every table: what
+// the source knows of each record, and what the dead-letter table has instead.
+func ownColumns(meta *schema.Schema, dead string) func(table string) *schema.Schema {
+	return func(table string) *schema.Schema {
+		if table == dead {
+			return decode.DeadLetterSchema(meta)
 		}
 		s := &schema.Schema{ID: -1}
-		s.Fields = append(s.Fields, d.columns.Fields...)
+		s.Fields = append(s.Fields, meta.Fields...)
 		s.Fields = append(s.Fields, schema.Field{Name: schema.Rescued, Type: &schema.Type{Kind: schema.String}})
 		return s
 	}
-	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(columns), iceberg.WithMemory(d.budget)}
+}
+
+// checkIcebergTables returns what is wrong with the tables of a configuration.
+func checkIcebergTables(cfg *iceberg.Config, t targets) error {
+	errs := []error{cfg.CheckTables(ownColumns(t.meta, t.dead), config.Suggest)}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
+		if problem := t.unreachable(name); problem != "" {
+			errs = append(errs, fmt.Errorf("tables.%s: %s", name, problem))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
+	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(ownColumns(d.columns, d.dead)), iceberg.WithMemory(d.budget)}
 	if d.watched != nil {
 		opts = append(opts, iceberg.WithObserver(iceberg.Observer{Sent: d.watched.Sent, File: d.watched.File}))
 	}
@@ -59,6 +80,7 @@ func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
 		Sink: sk, keeper: icebergKeeper{sk}, interval: cfg.CommitInterval,
 		check:   func(ctx context.Context) error { return checkIceberg(ctx, cfg, sk) },
 		inspect: func(ctx context.Context, table string) (tableState, error) { return inspectIceberg(ctx, sk, table) },
+		refusal: sk.Refusal,
 		tables:  icebergTables{sk},
 		maintain: func(ctx context.Context, table string) error {
 			_, err := sk.Maintain(ctx, table)

@@ -4,17 +4,31 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"regexp"
 	"strconv"
 
 	"github.com/firehosed/firehosed/consumer/kafka"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/decode"
+	"github.com/firehosed/firehosed/schema"
 )
 
 // sources lists the sources to choose from.
-func sources() []kind[source] {
-	return []kind[source]{
-		kindOf("kafka", kafka.DefaultConfig, newKafka),
+func sources() []sourceKind {
+	return []sourceKind{{
+		kind:    kindOf("kafka", kafka.DefaultConfig, newKafka),
+		columns: func(cfg any) *schema.Schema { return kafka.MetaSchema(*cfg.(*kafka.Config)) },
+		streams: func(cfg any) decode.Streams { return kafkaStreams(cfg.(*kafka.Config)) },
+	}}
+}
+
+// kafkaStreams returns the topics of a configuration that is in order.
+func kafkaStreams(cfg *kafka.Config) decode.Streams {
+	s := decode.Streams{Names: cfg.Topics}
+	if re, err := regexp.Compile("^(?:" + cfg.TopicsRegex + ")$"); err == nil && cfg.TopicsRegex != "" {
+		s.Matching = re
 	}
+	return s
 }
 
 func newKafka(cfg kafka.Config, d deps) (*source, error) {
@@ -31,7 +45,6 @@ func newKafka(cfg kafka.Config, d deps) (*source, error) {
 	return &source{
 		Source:   src,
 		start:    start,
-		columns:  kafka.MetaSchema(cfg),
 		check:    func(ctx context.Context) error { return checkKafka(ctx, cfg, src) },
 		position: kafkaPosition,
 		distance: kafkaDistance,

@@ -223,7 +223,7 @@ func (f *File) Validate() error {
 			bad("pipelines.%s: a pipeline's name has 1 to 64 lower-case letters, digits, _ and -", name)
 		}
 		p := f.Pipelines[name]
-		errs = append(errs, below("pipelines."+name, p.validate()))
+		errs = append(errs, below("pipelines."+name, p.validate(name)))
 	}
 	return errors.Join(errs...)
 }
@@ -253,7 +253,7 @@ func unjoin(err error) []error {
 	return errs
 }
 
-func (p *Pipeline) validate() error {
+func (p *Pipeline) validate(name string) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !p.Source.given {
@@ -278,7 +278,10 @@ func (p *Pipeline) validate() error {
 		errs = append(errs, below(fmt.Sprintf("routes[%d]", i), p.Routes[i].validate()))
 	}
 	errs = append(errs, below("json", p.JSON.validate()))
-	return errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return err // what follows would follow from it
+	}
+	return p.validateTables(name)
 }
 
 // tableName is what a route may call a table, placeholders filled in.

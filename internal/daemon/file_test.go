@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -173,6 +174,69 @@ pipelines:
 		`f.yaml:5:9: pipelines.a.source.kafka.brokres: unknown key; did you mean "brokers"?`)
 }
 
+// TestTableProblems: what would keep a table from being created, or would change
+// nothing, is found before anything runs.
+func TestTableProblems(t *testing.T) {
+	f := func(source, routes, table, config string, want ...string) {
+		t.Helper()
+		file := write(t, fmt.Sprintf("pipelines:\n  shop:\n    source: {kafka: {brokers: [b:9092], %s}}\n    routes: [%s]\n    sink:\n      iceberg:\n"+
+			"        warehouse: x\n        tables: {%s: {%s}}\n", source, routes, table, config))
+		_, _, err := load(file, lookupIn(nil))
+		var got []string
+		if err != nil {
+			for line := range strings.Lines(err.Error()) {
+				_, message, _ := strings.Cut(strings.TrimSpace(line), `pipelines.shop.sink.iceberg.tables`)
+				got = append(got, message)
+			}
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s %s: {%s}:\n%s", routes, table, config, d)
+		}
+	}
+	const topics, regex, orders = "topics: [orders, my.clicks]", "topics_regex: 'ord.*'", "shop.orders"
+	const declared = "columns: {customer_id: long, at: timestamptz, o: 'struct<a: long>'}"
+
+	// Columns that a table is created with.
+	f(topics, "", orders, "partition_by: [day(at), 'bucket(4, customer_id)', _fh_topic], "+declared)
+	f(topics, "", orders, "partition_by: [custmer_id], "+declared,
+		`["shop.orders"].partition_by[0]: the table has no column "custmer_id" when it is created; did you mean "customer_id"? If not, declare it under columns`)
+	f(topics, "", orders, "partition_by: [_fh_topic, custmer_id]",
+		`["shop.orders"].partition_by[1]: the table has no column "custmer_id" when it is created: declare it under columns`)
+	f(topics, "", orders, "partition_by: [day(_fh_timestamp)]",
+		`["shop.orders"].partition_by[0]: firehosed does not write the column "_fh_timestamp" here: columns such as _fh_timestamp have to be listed under metadata of the source`)
+	f(topics+", metadata: [timestamp]", "", orders, "partition_by: [day(_fh_timestamp)]")
+	f(topics+", metadata: [timestamp]", "", orders, "partition_by: [day(_fh_timestmp)]",
+		`["shop.orders"].partition_by[0]: the table has no column "_fh_timestmp" when it is created; did you mean "_fh_timestamp"? If not, declare it under columns`)
+	f(topics, "", orders, "partition_by: [day(customer_id), o.a], "+declared,
+		`["shop.orders"].partition_by[1]: the table has no column "o.a" when it is created: declare it under columns`)
+	f(topics, "", orders, "partition_by: [day(customer_id)], "+declared,
+		`["shop.orders"].partition_by[0]: day cannot be applied to customer_id, which is long`)
+	f(topics, "", orders, "partition_by: [customer_id, customer_id], "+declared,
+		`["shop.orders"].partition_by: invalid metadata: invalid partition spec: duplicate partition name: customer_id`)
+	f(topics, "", "shop_dlq", "partition_by: [code]")
+	f(topics, "", orders, "columns: {t: timestamptz_ns}", `["shop.orders"].columns: invalid schema: for v2: - invalid type for t: timestamptz_ns is not supported until v3`)
+
+	// Columns to sort by may come later.
+	f(topics, "", orders, "sort_by: [later, at desc], "+declared)
+	f(topics, "", orders, "sort_by: [custmer_id], "+declared,
+		`["shop.orders"].sort_by[0]: the table has no column "custmer_id" when it is created; did you mean "customer_id"? If not, declare it under columns`)
+	f(topics, "", orders, "sort_by: [_fh_timestamp], "+declared,
+		`["shop.orders"].sort_by[0]: firehosed does not write the column "_fh_timestamp" here: columns such as _fh_timestamp have to be listed under metadata of the source`)
+	f(topics, "", orders, "sort_by: [o], "+declared, `["shop.orders"].sort_by[0]: column "o" is a struct<a: long>, whose values have no order`)
+
+	// Tables that records can reach.
+	f(topics, "", "shop.my_clicks", "")
+	f(topics, "", "shop.oders", "", `["shop.oders"]: no route leads to this table; did you mean "shop.orders"?`)
+	f(topics, "", "archive.customers", "", `["archive.customers"]: no route leads to this table: they lead to shop.my_clicks, shop.orders`)
+	f(topics, "{topic: orders, table: a.b}", "shop.orders", "", `["shop.orders"]: no route leads to this table: they lead to a.b, shop.my_clicks`)
+	f(topics, "{field: /type, table: 'a.{value}_{topic}'}", "a.login_orders", "")
+	f(topics, "{field: /type, table: 'a.{value}_{topic}'}", "b.login_orders", "",
+		`["b.login_orders"]: no route leads to this table: they lead to a.{value}_orders, a.{value}_my_clicks`)
+	f(regex, "{topic: orders, table: a.b}", "shop.ordinary", "")
+	f(regex, "{topic: orders, table: a.b}, {topic: clicks, table: c.d}", "c.d", "",
+		`["c.d"]: no route leads to this table: they lead to a.b, shop.{topic}`)
+}
+
 // TestPureIsPure: what cannot change the fate of a record is not part of a
 // revision, and what can is.
 func TestPureIsPure(t *testing.T) {
@@ -208,12 +272,12 @@ func TestPureIsPure(t *testing.T) {
 	}
 	same("{source: {kafka: {brokers: [c:1], topics: [t, u], fetch_bytes: 1MiB, group: g}}, sink: {iceberg: {warehouse: y, commit_interval: 1s, target_file_size: 1MiB}}}")
 	same("{" + someSource + ", let_go_after: 1s, max_rows: 10, dead_letters: shop_dlq, sink: {iceberg: {warehouse: x}}}")
-	same("{" + someSource + ", json: {max_depth: 32}, sink: {iceberg: {warehouse: x, tables: {a.b: {partition_by: [c]}}}}}")
+	same("{" + someSource + ", json: {max_depth: 32}, sink: {iceberg: {warehouse: x, tables: {shop.t: {partition_by: [_fh_offset]}}}}}")
 	other("{" + someSource + ", dead_letters: d, sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", routes: [{table: a.b}], sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", json: {max_depth: 31}, sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", json: {empty: skip}, sink: {iceberg: {warehouse: x}}}")
-	other("{" + someSource + ", sink: {iceberg: {warehouse: x, tables: {a.b: {columns: {c: long}}}}}}")
+	other("{" + someSource + ", sink: {iceberg: {warehouse: x, tables: {shop.t: {columns: {c: long}}}}}}")
 
 	want := `{"json":{"max_record_bytes":10485760,"max_depth":32,"max_name_bytes":255,"max_keys_per_record":100000,` +
 		`"max_number_bytes":65536,"max_columns":1000,"empty":"dead_letter","tombstones":"skip"},"dead_letters":"shop_dlq"}`

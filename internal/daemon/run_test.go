@@ -48,6 +48,13 @@ func start(t *testing.T, file string, args ...string) *life {
 			t.Log(l.log.String())
 		}
 	})
+	l.listening()
+	return l
+}
+
+// listening waits for the admin interface.
+func (l *life) listening() {
+	l.t.Helper()
 	l.wait("admin listening", func() bool {
 		m := listening.FindStringSubmatch(l.log.String())
 		if m != nil {
@@ -55,7 +62,6 @@ func start(t *testing.T, file string, args ...string) *life {
 		}
 		return m != nil
 	})
-	return l
 }
 
 // wait polls until the condition holds. It gives up only when nothing can come of
@@ -240,6 +246,9 @@ func TestTableOfSomebodyElse(t *testing.T) {
 	if code := l.end(); code != ExitOK {
 		t.Errorf("exit code %d", code)
 	}
+	if code, out, errs := firehosed(t, nil, "status", "-c", write(t, copied)); code != ExitHalted || !strings.Contains(out, "HALTED: table shared.orders is CLAIMED") {
+		t.Errorf("status: %d %s%s", code, out, errs)
+	}
 	lines := 0
 	for line := range strings.Lines(l.log.String()) {
 		if strings.Contains(line, "CLAIMED") {
@@ -284,6 +293,7 @@ func TestOperators(t *testing.T) {
 	f(2, "wants --tables", "control", "rebuild")
 	f(1, "it is not lost", "control", "rebuild", "--tables", "shop.orders,shop_dlq")
 	f(0, "orders/1  lag 0", "status")
+	f(0, "table shop_dlq  UNBOUND  it is made when the first row comes for it", "status")
 	f(2, `has no pipeline "shpo"; did you mean "shop"?`, "status", "-p", "shpo")
 }
 

@@ -18,7 +18,7 @@ import (
 // tableState is what a table and the control log say about each other.
 type tableState struct {
 	Name     string         `json:"name"`
-	State    string         `json:"state"`            // OK, or the class of the halt
+	State    string         `json:"state"`            // OK, UNBOUND, or the class of the halt
 	Reason   string         `json:"reason,omitempty"` // of anything else than OK
 	Remedy   string         `json:"remedy,omitempty"` // the command that decides
 	Metadata string         `json:"metadata_location,omitempty"`
@@ -26,6 +26,14 @@ type tableState struct {
 	Stamp    pipeline.Stamp `json:"stamp"`
 	Commits  int64          `json:"commits"` // of this pipeline
 }
+
+// States of a table that wait for nobody.
+const (
+	stateOK      = "OK"
+	stateUnbound = "UNBOUND" // no row has come for it yet
+)
+
+func (t *tableState) halted() bool { return t.State != stateOK && t.State != stateUnbound }
 
 // partitionState is how far one partition is.
 type partitionState struct {
@@ -80,7 +88,7 @@ func statusCommand(ctx context.Context, c *call) error {
 		u.close(ctx)
 		all = append(all, st)
 		failed = failed || len(st.Problems) > 0
-		halted = halted || slices.ContainsFunc(st.Tables, func(t tableState) bool { return t.State != "OK" }) ||
+		halted = halted || slices.ContainsFunc(st.Tables, func(t tableState) bool { return t.halted() }) ||
 			slices.ContainsFunc(st.Partitions, func(p partitionState) bool { return p.Halt != nil })
 	}
 	if err := c.result(map[string]any{"pipelines": all}, func(w io.Writer) {
@@ -114,15 +122,8 @@ func (u *unit) state(ctx context.Context) pipelineState {
 	if n := len(log.Entries); n > 0 {
 		st.Last = log.Entries[n-1].At
 	}
-	for _, name := range log.BoundTables() {
-		t, err := u.snk.inspect(ctx, name)
-		if err != nil {
-			st.Problems = append(st.Problems, fmt.Sprintf("table %s: %v", name, err))
-			continue
-		}
-		st.Tables = append(st.Tables, t)
-	}
 	parts, err := u.src.Partitions(ctx)
+	u.tableStates(ctx, &st, log, parts)
 	if err != nil {
 		st.Problems = append(st.Problems, fmt.Sprintf("source: %v", err))
 		return st
@@ -140,6 +141,46 @@ func (u *unit) state(ctx context.Context) pipelineState {
 	wg.Wait()
 	slices.SortFunc(st.Partitions, func(a, b partitionState) int { return strings.Compare(a.sortKey(), b.sortKey()) })
 	return st
+}
+
+// tableStates looks at the tables that are bound, and at those that would be when a
+// row comes for them: by name in the configuration, or admitted by a value.
+func (u *unit) tableStates(ctx context.Context, st *pipelineState, log *pipeline.Decisions, parts []pipeline.Partition) {
+	bound := log.BoundTables()
+	var streams []string
+	for _, p := range parts {
+		streams = append(streams, log.Identity(p).StreamKey())
+	}
+	all := slices.Concat(bound, u.tables, log.AdmittedNames(st.Stamp.Rev))
+	slices.Sort(all)
+	for _, name := range slices.Compact(all) {
+		t, err := tableState{Name: name, State: stateUnbound, Reason: "it is made when the first row comes for it", Records: -1}, error(nil)
+		if slices.Contains(bound, name) {
+			t, err = u.snk.inspect(ctx, name)
+		}
+		if err == nil && (t.State == stateOK || t.State == stateUnbound) && t.Commits == 0 {
+			err = u.refused(ctx, &t, streams)
+		}
+		switch {
+		case log.Forfeited(name):
+		case err != nil:
+			st.Problems = append(st.Problems, fmt.Sprintf("table %s: %v", name, err))
+		default:
+			st.Tables = append(st.Tables, t)
+		}
+	}
+}
+
+// refused notes in t what will keep a table from taking its first rows.
+func (u *unit) refused(ctx context.Context, t *tableState, streams []string) error {
+	exists, err := u.snk.refusal(ctx, t.Name, streams)
+	if exists && t.State == stateUnbound {
+		t.Reason = "it is there already; this pipeline has written no row to it"
+	}
+	if halt, ok := errors.AsType[*pipeline.Halt](err); ok {
+		t.State, t.Reason, t.Remedy, err = halt.Class, halt.Detail, halt.Remedy, nil
+	}
+	return err
 }
 
 func (p *partitionState) sortKey() string { return fmt.Sprintf("%s/%12s", p.Topic, p.ID) }
@@ -179,8 +220,13 @@ func (s *pipelineState) text(w io.Writer) {
 		s.Pipeline, s.Stamp.Rev, s.Stamp.Epoch, s.Stamp.Replay, s.Decisions, s.Control)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, t := range s.Tables {
+		if t.State == stateUnbound {
+			say(tw, "  table %s\t%s\t%s\n", t.Name, t.State, t.Reason)
+			continue
+		}
 		say(tw, "  table %s\t%s\t%s rows\t%d commits\n", t.Name, t.State, rowsText(t.Records), t.Commits)
 	}
+	_ = tw.Flush()
 	for _, p := range s.Partitions {
 		lag := "not known"
 		if p.Lag != nil {
@@ -190,7 +236,7 @@ func (s *pipelineState) text(w io.Writer) {
 	}
 	_ = tw.Flush()
 	for _, t := range s.Tables {
-		if t.State != "OK" {
+		if t.halted() {
 			say(w, "  HALTED: table %s is %s: %s\n    %s\n", t.Name, t.State, t.Reason, t.Remedy)
 		}
 	}

@@ -116,17 +116,13 @@ func parsePointer(p string) ([]string, error) {
 // Process implements [pipeline.Stage]. What it sets in b is valid until the next
 // call.
 func (r *Route) Process(ctx context.Context, b *pipeline.Batch) error {
-	for i := range r.cfg.Rules {
-		rule := &r.cfg.Rules[i]
-		if !matches(rule.Topic, b.Name) {
-			continue
-		}
-		table := strings.ReplaceAll(rule.Table, topicMark, strings.ReplaceAll(b.Name, ".", "_"))
-		if rule.Field == "" {
-			r.whole(b, table)
-			return nil
-		}
-		return r.byField(ctx, b, rule, r.paths[i], table)
+	switch i, table := find(r.cfg.Rules, b.Name); {
+	case i < 0:
+	case r.cfg.Rules[i].Field == "":
+		r.whole(b, table)
+		return nil
+	default:
+		return r.byField(ctx, b, &r.cfg.Rules[i], r.paths[i], table)
 	}
 	for i, v := range b.Values {
 		b.Rejects = append(b.Rejects, reject(b, int32(i), schema.Reject{
@@ -134,6 +130,17 @@ func (r *Route) Process(ctx context.Context, b *pipeline.Batch) error {
 		}))
 	}
 	return nil
+}
+
+// find returns the rule for a stream and the name of its table, in which {value} is
+// still to be replaced; -1 if there is none.
+func find(rules []Rule, stream string) (i int, table string) {
+	for i, rule := range rules {
+		if matches(rule.Topic, stream) {
+			return i, strings.ReplaceAll(rule.Table, topicMark, strings.ReplaceAll(stream, ".", "_"))
+		}
+	}
+	return -1, ""
 }
 
 // whole sends the batch to one table.

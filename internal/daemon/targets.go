@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/firehosed/firehosed/internal/config"
+	"github.com/firehosed/firehosed/pipeline/decode"
+	"github.com/firehosed/firehosed/schema"
+)
+
+// targets is what a pipeline's configuration says of the tables that it feeds.
+type targets struct {
+	meta  *schema.Schema // what the source knows of each record
+	dead  string         // the dead-letter table
+	reach decode.Reach   // where records can go
+}
+
+// targets returns the tables of a pipeline whose source and routes are in order.
+func (p *Pipeline) targets(name string) (targets, error) {
+	so, err := chosenSource(p.Source.component)
+	if err != nil {
+		return targets{}, err
+	}
+	rules := (&pure{Routes: p.Routes}).rules(name)
+	return targets{so.columns(p.Source.cfg), p.deadLetterTable(name), decode.ReachOf(rules, so.streams(p.Source.cfg))}, nil
+}
+
+// named lists the tables that are known by name: the dead-letter table, and those
+// that routes without a field lead to.
+func (t targets) named() []string {
+	names := append([]string{t.dead}, t.reach.Tables...)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// unreachable says what is wrong with a table that is configured, or "".
+func (t targets) unreachable(table string) string {
+	lead := slices.Concat(t.reach.Tables, t.reach.Templates)
+	if table == t.dead || t.reach.Has(table) || len(lead) == 0 { // the latter: what is read is not in order
+		return ""
+	}
+	if s := config.Suggest(table, t.named()); s != "" {
+		return fmt.Sprintf("no route leads to this table; did you mean %q?", s)
+	}
+	return fmt.Sprintf("no route leads to this table: they lead to %s", shorten(lead))
+}
+
+// validateTables checks what the sink is told of tables against what the source
+// brings and where the routes lead.
+func (p *Pipeline) validateTables(name string) error {
+	if p.Source.cfg == nil || p.Sink.cfg == nil {
+		return nil // that neither is in order was reported
+	}
+	t, err := p.targets(name)
+	if err != nil {
+		return err
+	}
+	sk, err := chosenSink(p.Sink.component)
+	if err != nil {
+		return err
+	}
+	return errors.Join(below("sink."+sk.name, sk.check(p.Sink.cfg, t)))
+}
