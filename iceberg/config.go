@@ -101,7 +101,8 @@ type S3Config = objstore.Config
 type TableConfig struct {
 	// PartitionBy lists partition fields of a table that is created: a column, or a
 	// transform of one: day(ts), hour(ts), month(ts), year(ts), bucket(16, id),
-	// truncate(8, name). Default: not partitioned.
+	// truncate(8, name), identity(column), void(column). The column has to be declared
+	// under Columns, or be one that firehosed writes. Default: not partitioned.
 	PartitionBy []string `yaml:"partition_by"`
 
 	// SortBy lists columns, each with an optional "desc", that rows are sorted by

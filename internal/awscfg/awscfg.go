@@ -37,11 +37,13 @@ type Config struct {
 	// Endpoint is the base URL of the service: a compatible store or a VPC endpoint.
 	// Default: AWS's own of the region.
 	Endpoint string `yaml:"endpoint"`
-	// AccessKeyID and SecretAccessKey are static keys; SessionToken is for
-	// temporary ones.
-	AccessKeyID     string `yaml:"access_key_id"`
+	// AccessKeyID is a static key. Default: credentials are found as every AWS tool
+	// finds them.
+	AccessKeyID string `yaml:"access_key_id"`
+	// SecretAccessKey is the secret of AccessKeyID.
 	SecretAccessKey string `yaml:"secret_access_key" secret:"true"`
-	SessionToken    string `yaml:"session_token" secret:"true"`
+	// SessionToken belongs to an AccessKeyID that is temporary. Default: none.
+	SessionToken string `yaml:"session_token" secret:"true"`
 	// AssumeRole is a role to take on with the credentials found.
 	AssumeRole Role `yaml:"assume_role"`
 	// CAFile holds PEM certificates that are trusted besides the system's.
@@ -51,7 +53,9 @@ type Config struct {
 // Role is an IAM role to assume. Its sessions last 15 minutes and are renewed in
 // time.
 type Role struct {
-	ARN        string `yaml:"arn"`
+	// ARN is the role's name, arn:aws:iam::<account>:role/<name>. Default: no role.
+	ARN string `yaml:"arn"`
+	// ExternalID is what the role's trust policy may ask for. Default: none.
 	ExternalID string `yaml:"external_id"`
 	// SessionName appears in CloudTrail. Default "firehosed".
 	SessionName string `yaml:"session_name"`

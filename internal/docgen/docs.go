@@ -88,27 +88,20 @@ func parse(dir string) (map[string]string, error) {
 }
 
 func structDocs(docs map[string]string, name string, st *ast.StructType) {
-	shared := "" // a comment above the first of several fields is about all of them
-	line := 0
 	for _, f := range st.Fields.List {
-		text := f.Doc.Text() + f.Comment.Text()
-		if text == "" && int(f.Pos()) < line {
-			text = shared
-		}
-		if text != "" {
-			shared = text
-		}
-		line = int(f.End()) + 60 // the next line, not after a blank one with a comment of its own
 		for _, id := range f.Names {
-			docs[name+"."+id.Name] = text
+			docs[name+"."+id.Name] = f.Doc.Text() + f.Comment.Text()
 		}
 	}
 }
 
+// forCallers is a sentence for those who read the code: it links to a Go name.
+var forCallers = regexp.MustCompile(`[^.]*\[[A-Z][A-Za-z.]*\][^.]*\.`)
+
 // sentence makes a Go doc comment one about the key: one paragraph, without the
-// name of the field at its start.
+// name of the field at its start, and without sentences that link to a Go name.
 func sentence(doc, field string) string {
-	doc = strings.Join(strings.Fields(doc), " ")
+	doc = strings.TrimSpace(forCallers.ReplaceAllString(strings.Join(strings.Fields(doc), " "), ""))
 	for _, lead := range []string{field + " is ", field + " are ", field + " says ", field + " has ", field + " lists "} {
 		if rest, ok := strings.CutPrefix(doc, lead); ok {
 			verb := strings.TrimSpace(strings.TrimPrefix(lead, field))

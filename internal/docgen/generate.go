@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/firehosed/firehosed/internal/config"
@@ -17,6 +18,7 @@ func generate(root string) (map[string][]byte, error) {
 	file := daemon.DefaultFile()
 	schema := config.SchemaOf(&file, c.of)
 	schema.Title = "firehosed configuration"
+	zeroes(schema)
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -38,6 +40,33 @@ func generate(root string) (map[string][]byte, error) {
 		"commands.md":        []byte(daemon.CommandsPage()),
 		"exit-codes.md":      []byte(daemon.ExitCodesPage()),
 	}, nil
+}
+
+// zeroes takes away defaults of 0 that stand for something else: what the comment
+// says is the default, or that there is none.
+func zeroes(s *config.Schema) {
+	for _, p := range s.Properties {
+		zeroes(p.Schema)
+		if zero := fmt.Sprint(p.Default) == "0"; zero && !strings.HasPrefix(saidDefault(p.Description), "0") {
+			p.Default = nil
+		}
+	}
+	if s.Items != nil {
+		zeroes(s.Items)
+	}
+	if el, ok := s.AdditionalProperties.(*config.Schema); ok {
+		zeroes(el)
+	}
+}
+
+var defaultNumber = regexp.MustCompile(`\bDefault ([0-9]+(?: ?[A-Za-z]+)?)`)
+
+// saidDefault returns the number that a comment says is the default, or "".
+func saidDefault(comment string) string {
+	if m := defaultNumber.FindStringSubmatch(comment); m != nil {
+		return m[1]
+	}
+	return ""
 }
 
 const intro = `# The configuration file
@@ -119,7 +148,9 @@ func syntax(s *config.Schema) string {
 }
 
 func defaultOf(s *config.Schema) string {
-	if s.Default == nil {
+	if said := saidDefault(s.Description); s.Default == nil && said != "" {
+		return "`" + said + "`"
+	} else if s.Default == nil {
 		return ""
 	}
 	return fmt.Sprintf("`%v`", s.Default)
