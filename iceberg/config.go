@@ -37,6 +37,11 @@ type Config struct {
 	// namespace a.b. Default "default".
 	Namespace string `yaml:"namespace"`
 
+	// Mode is what becomes of records in tables: append, a row for each, is the only one
+	// so far. Change data capture, where records update and delete rows, is refused until
+	// it is built. Default append.
+	Mode string `yaml:"mode"`
+
 	// CommitInterval is how long rows wait for a commit when no limit is reached
 	// before. It bounds how old the newest visible row is, and sets the rate at
 	// which snapshots are made. Default 60s, at least 1s.
@@ -99,6 +104,9 @@ type S3Config = objstore.Config
 
 // TableConfig is what is special about one table.
 type TableConfig struct {
+	// Mode overrides the sink's for this table. Default: the sink's.
+	Mode string `yaml:"mode"`
+
 	// PartitionBy lists partition fields of a table that is created: a column, or a
 	// transform of one: day(ts), hour(ts), month(ts), year(ts), bucket(16, id),
 	// truncate(8, name), identity(column), void(column). The column has to be declared
@@ -190,7 +198,7 @@ type GlueConfig struct {
 // DefaultConfig returns the defaults. Warehouse has none.
 func DefaultConfig() Config {
 	return Config{
-		Namespace: "default", CommitInterval: time.Minute, TargetFileSize: 128 << 20, MaxFileAge: 12 * time.Hour,
+		Namespace: "default", Mode: modeAppend, CommitInterval: time.Minute, TargetFileSize: 128 << 20, MaxFileAge: 12 * time.Hour,
 		MaxColumns: schema.DefaultMaxColumns, OpenFiles: 256, Codec: "zstd", Level: 1, FormatVersion: 2, KeepSnapshots: 500, KeepMetadata: 100,
 		CommitsPerSecond: 1, CatalogPerSecond: 5,
 	}
@@ -210,6 +218,7 @@ func (c Config) Validate() error {
 	if c.Namespace == "" {
 		bad("namespace: is empty: name the namespace of tables without a dot, for example default")
 	}
+	errs = append(errs, checkMode(c.Mode))
 	within(&errs, "commit_interval", c.CommitInterval, time.Second, 24*time.Hour)
 	within(&errs, "target_file_size", c.TargetFileSize, 1<<20, 4<<30)
 	within(&errs, "max_file_age", c.MaxFileAge, time.Minute, 48*time.Hour)
@@ -331,7 +340,22 @@ func (c *RESTConfig) validate() error {
 	return errors.Join(errs...)
 }
 
+const modeAppend = "append"
+
+func checkMode(mode string) error {
+	switch strings.ToLower(mode) {
+	case modeAppend, "":
+		return nil
+	case "cdc", "upsert", "merge", "delete":
+		return fmt.Errorf("mode: %q: change data capture is not built yet: every record becomes a row; write append, or leave the key out", mode)
+	}
+	return fmt.Errorf("mode: %q is not append, the only mode so far", mode)
+}
+
 func (c TableConfig) validate() error {
+	if err := checkMode(c.Mode); err != nil {
+		return err
+	}
 	if c.FormatVersion != 0 && c.FormatVersion != 2 && c.FormatVersion != 3 {
 		return fmt.Errorf("format_version: %d is not 2 or 3", c.FormatVersion)
 	}

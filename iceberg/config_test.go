@@ -50,6 +50,9 @@ func TestValidate(t *testing.T) {
 		"sort":              func(c *Config) { c.Tables = map[string]TableConfig{"t": {SortBy: []string{"a", "b sideways"}}} },
 		"declared type":     func(c *Config) { c.Tables = map[string]TableConfig{"t": {Columns: map[string]string{"a": "number"}}} },
 		"declared own":      func(c *Config) { c.Tables = map[string]TableConfig{"t": {Columns: map[string]string{"_fh_x": "int"}}} },
+		"append":            func(c *Config) { c.Mode = "append"; c.Tables = map[string]TableConfig{"t": {Mode: "append"}} },
+		"cdc":               func(c *Config) { c.Mode = "cdc"; c.Tables = map[string]TableConfig{"t": {Mode: "upsert"}} },
+		"another mode":      func(c *Config) { c.Mode = "replace" },
 		"location of table": func(c *Config) { c.Tables = map[string]TableConfig{"t": {Location: "hdfs://x/y"}} },
 	}
 	var got strings.Builder
