@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,6 +20,7 @@ func main() {
 		<-signals // finish what was begun
 		cancel()
 		<-signals // not even that
+		fmt.Fprintln(os.Stderr, "firehosed: stopped at once; uncommitted records are read again")
 		os.Exit(daemon.ExitInterrupted)
 	}()
 	os.Exit(daemon.Main(ctx, daemon.Process{
