@@ -137,16 +137,13 @@ func (c TableConfig) creation(columns *schema.Schema, version int) (*icego.Schem
 	}
 	props := icego.Properties{icetable.PropertyFormatVersion: strconv.Itoa(version)}
 	if _, err := icetable.NewMetadata(sc, icego.UnpartitionedSpec, icetable.UnsortedSortOrder, "file:///x", props); err != nil {
-		return nil, nil, fmt.Errorf("columns: %s", oneLine(err))
+		return nil, nil, fmt.Errorf("columns: %w", oneLine(err))
 	}
 	if _, err := icetable.NewMetadata(sc, spec, icetable.UnsortedSortOrder, "file:///x", props); err != nil {
-		return nil, nil, fmt.Errorf("partition_by: %s", oneLine(err))
+		return nil, nil, fmt.Errorf("partition_by: %w", oneLine(err))
 	}
 	return sc, spec, nil
 }
-
-// oneLine returns the text of an error that may have several lines.
-func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
 
 // refused is the halt of a table that cannot be created as it is configured.
 func (t *table) refused(err error) error {

@@ -227,7 +227,7 @@ func (d *directory) look(p pipeline.Partition) (place, error) {
 		return place{}, &pipeline.Halt{
 			Class:  pipeline.HaltRecreated,
 			Detail: fmt.Sprintf("no topic of the cluster has the id %s any more", p.Incarnation),
-			Remedy: "firehosed offsets accept-incarnation: name the topic that takes its place",
+			Remedy: "firehosed offsets accept-incarnation TOPIC, where TOPIC is the one that takes its place",
 		}
 	}
 	t := d.topic(name)

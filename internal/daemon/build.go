@@ -21,13 +21,14 @@ import (
 // unit is one pipeline with everything it works with. Nothing was called yet.
 type unit struct {
 	name   string
-	to     string // the kind of its sink
+	to     string   // the kind of its sink
 	tables []string // that are known by name
 	cfg    pipeline.Config
 	src    *source
 	snk    *sink
 	store  *control.Store
 	ctl    *pipeline.Control
+	line   commandLine
 	plan   pipeline.Plan
 	share  *pipeline.Share
 }
@@ -36,6 +37,8 @@ type unit struct {
 func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
 	p := f.Pipelines[name]
 	u := &unit{name: name, to: p.Sink.kind, share: mem.budget.Share(), plan: planOf(name, mem.decoders, watched)}
+	u.line = f.commandLine(name)
+	log = u.line.logger(log)
 	own := log // the pipeline adds its name itself
 	log = log.With(slog.String("pipeline", name))
 	sk, err := chosenSink(p.Sink.component)

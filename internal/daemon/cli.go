@@ -227,8 +227,11 @@ func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format
 
 // Flags that several commands share.
 
+// defaultFile is the configuration that commands look for.
+const defaultFile = "firehosed.yaml"
+
 func fileFlag(fs *flag.FlagSet, o *options) {
-	fs.StringVar(&o.file, "c", "firehosed.yaml", "the configuration `FILE`")
+	fs.StringVar(&o.file, "c", defaultFile, "the configuration `FILE`")
 }
 
 func jsonFlag(fs *flag.FlagSet, o *options) {

@@ -39,6 +39,8 @@ type File struct {
 	// digits, _ and -, is the key of all durable state: a pipeline that is renamed is
 	// another one.
 	Pipelines map[string]Pipeline `yaml:"pipelines"`
+
+	path string // where it was read from
 }
 
 // DefaultFile returns the defaults.
@@ -197,6 +199,7 @@ func load(path string, lookup func(string) (string, bool)) (*File, *config.Docum
 		return nil, nil, &exitError{ExitUsage, err}
 	}
 	f := DefaultFile()
+	f.path = path
 	root := doc.Root()
 	root.Decode(&f)
 	root.Validated(f.Validate())

@@ -26,11 +26,11 @@ func (c *call) decide(ctx context.Context, f func(ctx context.Context, u *unit) 
 	}
 	defer u.close(context.WithoutCancel(ctx))
 	if err := u.mine(ctx); err != nil {
-		return err
+		return u.line.err(err)
 	}
 	what, err := f(ctx, u)
 	if err != nil {
-		return err
+		return u.line.err(err)
 	}
 	log, err := u.ctl.Read(ctx)
 	if err != nil {

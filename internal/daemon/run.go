@@ -89,7 +89,7 @@ func (d *daemon) serve(ctx context.Context, asNew int64, term *terminal, jsonOut
 	defer rest()
 	var meters []*meter
 	for _, u := range d.units {
-		meters = append(meters, &meter{watched: u.watched, status: u.run.Status, lag: u.lag.lag})
+		meters = append(meters, &meter{watched: u.watched, status: operated{u.run, u.line}.Status, lag: u.lag.lag})
 		wg.Go(func() { u.lag.run(outlive) })
 		wg.Go(func() { u.maintain(working, d.file.Pipelines[u.name].MaintenanceInterval) })
 	}
@@ -131,7 +131,7 @@ func (d *daemon) pipelines() map[string]admin.Pipeline {
 	ps := map[string]admin.Pipeline{}
 	if d.phase.Load() != admin.Starting { // until then units still grows
 		for _, u := range d.units {
-			ps[u.name] = u.run
+			ps[u.name] = operated{u.run, u.line}
 		}
 	}
 	return ps
@@ -202,6 +202,7 @@ func (d *daemon) runAll(ctx context.Context) error {
 				err = nil // stopped before it had begun
 			}
 			if err != nil {
+				err = u.line.err(err)
 				errs[i] = fmt.Errorf("pipeline %q: %w", u.name, err)
 				d.log.Error("pipeline ended", slog.String("pipeline", u.name), slog.Any("err", err))
 			}

@@ -414,12 +414,20 @@ func TestOvertaken(t *testing.T) {
 	if code != ExitHalted || !strings.Contains(out, "SOURCE_OVERTAKEN") || !strings.Contains(out, "firehosed offsets accept-gap") {
 		t.Fatalf("status: %d %s%s", code, out, errs)
 	}
+	command := regexp.MustCompile(`(?m)^    firehosed (offsets accept-gap -c .*)$`).FindStringSubmatch(out)
+	if command == nil {
+		t.Fatalf("status names no command that can be pasted:\n%s", out)
+	}
 	l = start(t, file)
 	l.wait("degraded", func() bool { _, body := l.get("/readyz"); return strings.Contains(body, "SOURCE_OVERTAKEN") })
+	if _, body := l.get("/readyz"); !strings.Contains(body, command[1]) {
+		t.Errorf("readyz does not name the command %s: %s", command[1], body)
+	}
+	l.wait("the log", func() bool { return strings.Contains(l.log.String(), command[1]) })
 	l.end()
 
-	if code, _, errs := firehosed(t, nil, "offsets", "accept-gap", "orders/1", "2", "4", "-c", file); code != ExitOK {
-		t.Fatalf("accept-gap: %d %s", code, errs)
+	if code, _, errs := firehosed(t, nil, strings.Fields(command[1])...); code != ExitOK {
+		t.Fatalf("%s: %d %s", command[1], code, errs)
 	}
 	l = start(t, file)
 	l.committed("shop.orders", 1)

@@ -124,6 +124,9 @@ func (u *unit) state(ctx context.Context) pipelineState {
 	}
 	parts, err := u.src.Partitions(ctx)
 	u.tableStates(ctx, &st, log, parts)
+	for i := range st.Tables {
+		st.Tables[i].Reason, st.Tables[i].Remedy = u.line.complete(st.Tables[i].Reason), u.line.complete(st.Tables[i].Remedy)
+	}
 	if err != nil {
 		st.Problems = append(st.Problems, fmt.Sprintf("source: %v", err))
 		return st
@@ -136,6 +139,7 @@ func (u *unit) state(ctx context.Context) pipelineState {
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			st.Partitions[i] = u.partitionState(ctx, p, st.Stamp)
+			st.Partitions[i].Halt = u.line.halt(st.Partitions[i].Halt)
 		})
 	}
 	wg.Wait()

@@ -15,7 +15,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 	}
 	defer u.close(context.WithoutCancel(ctx))
 	if err := u.mine(ctx); err != nil {
-		return err
+		return u.line.err(err)
 	}
 	opts := inspect.Options{Memory: f.MemoryBudget / 4, Values: c.values}
 	if c.Terminal && !c.json {
@@ -27,7 +27,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 		Pipeline: u.name, Source: u.src, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
 	}, opts)
 	if err != nil {
-		return &exitError{code: inspect.ExitIncomplete, err: err} // 1 would say that rows are lost
+		return &exitError{code: inspect.ExitIncomplete, err: u.line.err(err)} // 1 would say that rows are lost
 	}
 	if err := c.result(report, func(w io.Writer) { _, _ = report.WriteTo(w) }); err != nil {
 		return err
