@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	icego "github.com/apache/iceberg-go"
 	icecat "github.com/apache/iceberg-go/catalog"
