@@ -171,6 +171,8 @@ f.yaml:1:30: limits.max_rows: 3000000000 is too large: at most 2147483647`)
 	f("source: {kafak: {}}", `f.yaml:1:10: source.kafak: unknown key; did you mean "kafka"?`)
 	f("source: {}", "f.yaml:1:9: source: nothing is given: write one of: kafka, kinesis")
 	f("source: {kafka: {}, kinesis: {}}", "f.yaml:1:30: source.kinesis: more than one kind is given: write one of: kafka, kinesis")
+	f("name: x\nlimits:\n\twait: 1s\n", "f.yaml:3:1: not valid YAML: a tab stands where spaces are wanted: indent with spaces")
+	f("name: @x", "f.yaml:1:1: not valid YAML: found character that cannot start any token")
 	f("a: b: c", "f.yaml:1:1: not valid YAML: mapping values are not allowed in this context")
 	f("name: x\n---\nname: y\n", "f.yaml:2:1: a second YAML document begins here: write one document per file")
 	f("name: bad\ntables:\n  a.b: {max_rows: 3}\nlimits: {}\n", `

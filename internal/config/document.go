@@ -140,6 +140,9 @@ func syntaxProblem(name, text string, err error) Problem {
 	p := Problem{File: name, Message: err.Error()}
 	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
 		p.Message = "not valid YAML: " + m[2]
+		if strings.Contains(m[2], "cannot start any token") && strings.Contains(text, "\t") {
+			p.Message = "not valid YAML: a tab stands where spaces are wanted: indent with spaces"
+		}
 		if strings.Contains(text, "[${") || strings.Contains(text, "{${") || strings.Contains(text, ": ${") || strings.Contains(text, ", ${") {
 			p.Message += ` (inside [] and {}, a variable has to be quoted: "${NAME}")`
 		}

@@ -97,6 +97,9 @@ func dispatch(ctx context.Context, p Process) error {
 		if cmd, _ := find(p.Args[1:]); cmd != nil {
 			return cmd.help(p.Stdout)
 		}
+		if len(p.Args) > 1 {
+			return unknown(p.Args[1:])
+		}
 		usage(p.Stdout)
 		return nil
 	case "-version", "--version":
@@ -136,7 +139,12 @@ func unknown(args []string) error {
 	switch suggestion := config.Suggest(typed, names); {
 	case len(below) > 0 && (suggestion == "" || len(args) == 1):
 		return usagef("%q wants one of: %s", args[0], strings.Join(below, ", "))
-	case suggestion == "":
+	case suggestion == "" || !strings.Contains(suggestion, " "):
+		for _, name := range names { // the second word of one
+			if _, second, ok := strings.Cut(name, " "); ok && second == args[0] {
+				return usagef("unknown command %q; did you mean %q?", typed, name)
+			}
+		}
 		if suggestion = config.Suggest(args[0], names); suggestion == "" {
 			return usagef("unknown command %q; firehosed help lists all", args[0])
 		}

@@ -11,6 +11,12 @@ import (
 
 // demoCommand is "demo".
 func demoCommand(ctx context.Context, c *call) error {
+	if c.demo.records < 1 {
+		return usagef("demo: --records %d: a demo has at least one", c.demo.records)
+	}
+	if c.demo.kills < 0 {
+		return usagef("demo: --kills %d: name how often the worker is killed, 0 for never", c.demo.kills)
+	}
 	return demo.Run(ctx, demo.Options{
 		Dir: c.demo.dir, Records: c.demo.records, Kills: c.demo.kills, JSON: c.json, Started: c.started,
 		Open: c.openDemo, Out: c.Stdout, Err: c.Stderr,

@@ -85,8 +85,14 @@ func TestNewcomerNoBroker(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	_ = ln.Close()
-	got := oneLine(t, shop(addr, "orders", "{warehouse: "+t.TempDir()+"}"))
+	text := shop(addr, "orders", "{warehouse: "+t.TempDir()+"}")
+	got := oneLine(t, text)
 	wants(t, got, "pipelines.shop.source.kafka", addr)
+	_, said, _ := strings.Cut(got, "source.kafka")
+	code, out, errs := firehosed(t, nil, "status", "-c", write(t, text))
+	if code != ExitFailed || !strings.Contains(out, "not readable: source: source.kafka"+said) {
+		t.Errorf("status does not say it as run does, %s: %d\n%s%s", said, code, out, errs)
+	}
 }
 
 func TestNewcomerWrongTopic(t *testing.T) {

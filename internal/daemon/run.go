@@ -22,6 +22,9 @@ import (
 // checkWait bounds the start-up checks.
 const checkWait = 30 * time.Second
 
+// checkTold is how often it is told that they are not over.
+const checkTold = 3 * time.Second
+
 // daemon is a running worker.
 type daemon struct {
 	file    *File
@@ -176,11 +179,16 @@ func (d *daemon) check(ctx context.Context) error {
 	for _, u := range d.units {
 		go func() { found <- below("pipelines."+u.name, u.check(checking)) }()
 	}
+	slow := time.NewTicker(checkTold)
+	defer slow.Stop()
 	var errs []error
-	for range d.units {
+	for len(errs) < len(d.units) {
 		select {
 		case err := <-found:
 			errs = append(errs, err)
+		case <-slow.C:
+			d.log.Info("still waiting for the brokers, catalogs and stores that pipelines need to answer",
+				slog.Int("pipelines", len(d.units)-len(errs)), slog.Duration("at_most", checkWait))
 		case <-ctx.Done():
 			return nil
 		}

@@ -455,6 +455,7 @@ func TestStoppedWhileStarting(t *testing.T) {
 	if code, _ := l.get("/healthz"); code != http.StatusOK {
 		t.Errorf("healthz: %d", code)
 	}
+	l.wait("a sign of life", func() bool { return strings.Contains(l.log.String(), "still waiting for the brokers") })
 	if code := l.end(); code != ExitOK {
 		t.Errorf("exit code %d", code)
 	}

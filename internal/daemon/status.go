@@ -128,6 +128,9 @@ func (u *unit) state(ctx context.Context) pipelineState {
 		st.Tables[i].Reason, st.Tables[i].Remedy = u.line.complete(st.Tables[i].Reason), u.line.complete(st.Tables[i].Remedy)
 	}
 	if err != nil {
+		if better := u.src.check(ctx); better != nil { // as run says it
+			err = better
+		}
 		st.Problems = append(st.Problems, fmt.Sprintf("source: %v", err))
 		return st
 	}

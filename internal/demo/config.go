@@ -16,8 +16,9 @@ const (
 )
 
 // configText is the worker's whole configuration.
-const configText = `# Written by "firehosed demo". The broker lives in the demo's own process, so "run"
-# works with this file only while the demo does; what "status" shows stays true after it.
+const configText = `# Written by "firehosed demo". The broker lives in the demo's own process, so "run",
+# "verify" and what "status" tells of partitions work with this file only while the demo
+# does. The tables stay, and "status" goes on telling what is in them.
 admin: {listen: "127.0.0.1:0"}
 pipelines:
   demo:

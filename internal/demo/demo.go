@@ -18,8 +18,8 @@ import (
 // Options says how large a demo is and what it runs.
 type Options struct {
 	Dir     string    // new or empty folder; "": firehosed-demo-<time> in the working directory
-	Records int       // default 200,000
-	Kills   int       // how often the worker is killed; negative: default 5
+	Records int       // 0: 200,000
+	Kills   int       // how often the worker is killed
 	JSON    bool      // progress goes to Err, the last line of Out is one object
 	Seed    uint64    // of the records and of the kills; 0: 1
 	Started time.Time // of the process; zero: now
@@ -32,11 +32,13 @@ type Options struct {
 }
 
 func (o Options) withDefaults() (Options, error) {
-	if o.Records <= 0 {
+	switch {
+	case o.Records < 0:
+		return o, fmt.Errorf("--records %d: a demo has at least one", o.Records)
+	case o.Kills < 0:
+		return o, fmt.Errorf("--kills %d: name how often the worker is killed, 0 for never", o.Kills)
+	case o.Records == 0:
 		o.Records = 200_000
-	}
-	if o.Kills < 0 {
-		o.Kills = 5
 	}
 	if o.Seed == 0 {
 		o.Seed = 1
@@ -61,6 +63,13 @@ func (o Options) withDefaults() (Options, error) {
 
 // ErrNotExact says that a row is missing, or there twice, or where it does not belong.
 var ErrNotExact = errors.New("the tables do not hold every record exactly once")
+
+// Stopped says that the demo was asked to end before it had ended by itself.
+type Stopped struct{ Dir string }
+
+func (s *Stopped) Error() string {
+	return fmt.Sprintf("the demo was stopped before its end; what it wrote stays in %s", s.Dir)
+}
 
 // Run runs the demo. It returns ErrNotExact if a row was lost or duplicated, by
 // the product's own verification or by the demo's count.
@@ -95,7 +104,10 @@ func Run(ctx context.Context, o Options) error {
 	}
 	defer func() { _ = log.Close() }() // for people
 	d.log = log
-	return d.run(ctx)
+	if err := d.run(ctx); err == nil || ctx.Err() == nil {
+		return err
+	}
+	return &Stopped{dir}
 }
 
 // demo is one run. Its goroutines: the producer's, one per life of the worker

@@ -196,6 +196,36 @@ func TestDemoFindsWhatAWorkerGotWrong(t *testing.T) {
 	}
 }
 
+// TestDemoIsStopped: it says so, and which folder stays.
+func TestDemoIsStopped(t *testing.T) {
+	t.Setenv(toyFault, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := filepath.Join(t.TempDir(), "demo")
+	var out bytes.Buffer
+	err := Run(ctx, Options{
+		Dir: dir, Records: 600, Out: &out, Err: &out,
+		Open: func(_ context.Context, config string) (Tables, error) {
+			cancel()
+			return toyTables(filepath.Dir(config)), nil
+		},
+	})
+	if err == nil || err.Error() != "the demo was stopped before its end; what it wrote stays in "+dir {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "firehosed.yaml")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDemoRefusesNumbersBelowZero(t *testing.T) {
+	for _, o := range []Options{{Records: -5}, {Kills: -1}} {
+		o.Dir = t.TempDir()
+		if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--") {
+			t.Errorf("%+v: got %v", o, err)
+		}
+	}
+}
+
 func TestDemoRefusesAFolderWithSomethingInIt(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644); err != nil {
