@@ -18,6 +18,7 @@ import (
 // Times of a group member.
 const (
 	revokeWait  = 5 * time.Second        // for the commits in flight, when partitions are taken away
+	leaveWait   = 2 * time.Second        // for the group to let us go; it may be waiting for others
 	retryAssign = 500 * time.Millisecond // after the pipeline could not take partitions over
 	maxRetry    = 10 * time.Second
 )
@@ -82,7 +83,9 @@ func (s *Source) Run(ctx context.Context, h pipeline.Handler) error {
 		return err
 	}
 	m := &member{s: s, h: h, dir: dir, events: make(chan event), done: make(chan struct{}), owned: map[tp]*lane{}, wait: retryAssign}
-	if m.cl, err = kgo.NewClient(append(slices.Clone(s.opts), m.options()...)...); err != nil {
+	life, end := context.WithCancel(context.WithoutCancel(ctx)) // of the client, which answers for a while after ctx
+	defer end()
+	if m.cl, err = kgo.NewClient(append(slices.Clone(s.opts), append(m.options(), kgo.WithContext(life))...)...); err != nil {
 		return fmt.Errorf("set up client of group %q: %w", s.cfg.Group, err)
 	}
 	m.acks = newAcks(m.cl, s.log)
@@ -94,19 +97,12 @@ func (s *Source) Run(ctx context.Context, h pipeline.Handler) error {
 	close(m.done)
 	stop()
 	wg.Wait()
-	m.leave(ctx)
-	return err
-}
-
-// leave gives the partitions to others at once. A static member leaves nothing:
-// it is to find them again.
-func (m *member) leave(ctx context.Context) {
-	if m.s.cfg.InstanceID == "" {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeWait) // ctx has ended, as a rule
-		_ = m.cl.LeaveGroupContext(ctx)
-		cancel()
-	}
+	leaving, cancel := context.WithTimeout(life, leaveWait)
+	_ = m.cl.LeaveGroupContext(leaving) // a member that is still there when its session is over is not missed
+	cancel()
+	end() // else Close waits for the answer to a request to join, which comes when the last member has joined
 	m.cl.Close()
+	return err
 }
 
 // options make the client a member that fetches nothing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -322,4 +325,65 @@ func TestAssignedIsInterrupted(t *testing.T) {
 	s2, g2 := b.source(b.config("t")), newGroup(t)
 	g2.run(s2)
 	share(t, 2, h.group, g2)
+}
+
+// TestStopWhileTheGroupWaits: a worker that is asked to stop while the group waits for
+// another member to come back does not wait with it.
+func TestStopWhileTheGroupWaits(t *testing.T) {
+	for _, instance := range []string{"", "w"} {
+		t.Run("instance "+instance, func(t *testing.T) {
+			b := newBroker(t)
+			b.create("t", 2)
+			cfg := b.config("t")
+			cfg.InstanceID = instance
+			s, g := b.source(cfg), newGroup(t)
+			stop := g.run(s)
+			share(t, 2, g)
+			joins := b.joins(cfg.SessionTimeout)
+			before := joins()
+			b.join(cfg) // answered when the worker has joined again; never heard of after that
+			limit := ctx(t)
+			for joins() < before+2 { // the worker has given a partition up, and the group waits for the other
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-limit.Done():
+					t.Fatal("the worker does not join again")
+				}
+			}
+			began := time.Now()
+			_ = stop()
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("Run ended %v after it was asked to", took)
+			}
+		})
+	}
+}
+
+// joins returns how many requests to join came from members with a session timeout.
+func (b *broker) joins(session time.Duration) func() int64 {
+	var n atomic.Int64
+	b.ControlKey(int16(kmsg.JoinGroup), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.KeepControl()
+		if req.(*kmsg.JoinGroupRequest).SessionTimeoutMillis == int32(session.Milliseconds()) {
+			n.Add(1)
+		}
+		return nil, nil, false
+	})
+	return n.Load
+}
+
+// join joins a group as a member that does nothing else, and returns when the group
+// answers or the test ends.
+func (b *broker) join(cfg Config) {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Version = 3 // of a member that needs no id to join
+	req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = cfg.Group, 60_000, 60_000, "consumer"
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.Topics = cfg.Topics
+	protocol := kmsg.NewJoinGroupRequestProtocol()
+	protocol.Name, protocol.Metadata = "cooperative-sticky", meta.AppendTo(nil)
+	req.Protocols = append(req.Protocols, protocol)
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(int16(kmsg.JoinGroup), 3)
+	_, _ = req.RequestWith(b.t.Context(), b.client(kgo.MaxVersions(versions)))
 }
