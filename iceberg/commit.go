@@ -176,9 +176,11 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 	failpoint.Hit("commit.beforeSend")
 	log := t.sink.log.With(slog.String("table", t.name), slog.String("commit", ch.id.String()), slog.Int64("snapshot", ch.sid), slog.Int("attempt", attempt))
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.send", slog.String("kind", ch.kind))
-	failpoint.Hit("commit.sent")
-	md, err := t.sink.commitTable(ctx, cat, t.ident, ch.kind, reqs, ups)
-	failpoint.Hit("commit.afterReply")
+	var md icetable.Metadata
+	if err = failpoint.Err("commit.sent"); err == nil {
+		md, err = t.sink.commitTable(ctx, cat, t.ident, ch.kind, reqs, ups)
+	}
+	err = errors.Join(err, failpoint.Err("commit.afterReply"))
 	t.sink.obs.sent(t.name, err)
 	if err != nil {
 		log.LogAttrs(ctx, slog.LevelDebug, "commit.unknown", slog.Any("error", err))

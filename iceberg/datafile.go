@@ -105,11 +105,14 @@ func (f *dataFile) close(ctx context.Context) (icego.DataFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finish %s: %w", f.path, err)
 	}
+	failpoint.Hit("file.afterClose")
 	size, err := f.out.Close(ctx)
+	if err == nil {
+		err = failpoint.Err("file.afterUpload")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("finish %s: %w", f.path, err)
 	}
-	failpoint.Hit("file.afterUpload")
 	f.end(size)
 	o, err := f.bucket.Stat(ctx, f.key)
 	if err != nil {

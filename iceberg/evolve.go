@@ -54,7 +54,7 @@ func (t *table) evolve(ctx context.Context, want *schema.Schema, rebinding bool)
 		if err == nil {
 			_, _, err = cat.CommitTable(t.sink.withFiles(ctx), t.ident, reqs, ups)
 		}
-		failpoint.Hit("schema.afterEvolveSent")
+		err = errors.Join(err, failpoint.Err("schema.afterEvolveSent"))
 		if last = err; err == nil { // whatever it is: what counts is the schema that the next load shows
 			failpoint.Hit("schema.afterEvolve")
 		}

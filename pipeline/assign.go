@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
 )
 
 // lookups bounds how many hints or ledgers are read at the same time.
@@ -39,6 +41,7 @@ func (p *Pipeline) Revoked(ctx context.Context, lanes []Lane) error {
 		return nil
 	}
 	defer p.handler.give()
+	failpoint.Hit("src.revoke.before")
 	var parts []Partition
 	p.mu.Lock()
 	for _, l := range lanes {
@@ -49,6 +52,7 @@ func (p *Pipeline) Revoked(ctx context.Context, lanes []Lane) error {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.RevokeWait)
 	defer cancel()
 	p.release(ctx, parts)
+	failpoint.Hit("src.revoke.after")
 	return nil
 }
 
@@ -97,23 +101,11 @@ func (p *Pipeline) assign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	starter, err := newStarter(ctx, p.ctl, p.src, p.cfg, log, ledgers)
+	starting, err := p.place(ctx, lanes, hints, log, ledgers)
 	if err != nil {
 		return err
 	}
-	var starting []*lane
-	for i, src := range lanes {
-		l := &lane{p: p, src: src, part: log.Identity(raw[i]), apply: make(turn, 1), steps: map[int64]Steps{}}
-		l.revs = starter.inForce(l.part)
-		s, err := starter.start(ctx, raw[i], hints[i])
-		if h := (*Halt)(nil); errors.As(err, &h) {
-			l.failed(h)
-		} else if err != nil {
-			return err
-		}
-		l.pos.done, l.high = s.At, s.High
-		starting = append(starting, l)
-	}
+	failpoint.Hit("src.assign.afterSeek")
 	for _, l := range starting {
 		p.mu.Lock()
 		p.mu.lanes[l.part] = l
@@ -121,6 +113,31 @@ func (p *Pipeline) assign(ctx context.Context) error {
 		l.run(ctx)
 	}
 	return nil
+}
+
+// place makes lanes and finds out where each begins.
+func (p *Pipeline) place(ctx context.Context, lanes []Lane, hints []Hint, log *Decisions, ledgers []Ledger) ([]*lane, error) {
+	if err := failpoint.Err("src.assign.beforeSeek"); err != nil {
+		return nil, err
+	}
+	starter, err := newStarter(ctx, p.ctl, p.src, p.cfg, log, ledgers)
+	if err != nil {
+		return nil, err
+	}
+	var starting []*lane
+	for i, src := range lanes {
+		l := &lane{p: p, src: src, part: log.Identity(src.Partition()), apply: make(turn, 1), steps: map[int64]Steps{}}
+		l.revs = starter.inForce(l.part)
+		s, err := starter.start(ctx, src.Partition(), hints[i])
+		if h := (*Halt)(nil); errors.As(err, &h) {
+			l.failed(h)
+		} else if err != nil {
+			return nil, err
+		}
+		l.pos.done, l.high = s.At, s.High
+		starting = append(starting, l)
+	}
+	return starting, nil
 }
 
 // waiting lists what this worker owns and does not read.

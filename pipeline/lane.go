@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
 )
 
 // lane carries one partition from its reader into the tables.
@@ -302,6 +304,7 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 			return fmt.Errorf("process: %w", err)
 		}
 	}
+	failpoint.Hit("route.afterRoute")
 	if err := checkShares(b, span); err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
 )
 
 // Superseded says that this worker's configuration is not the pipeline's newest.
@@ -328,9 +330,13 @@ func (c *Control) finish(ctx context.Context, log *Decisions, src Source, sink S
 				return err
 			}
 		}
+		if err := failpoint.Err("config.beforeBarrier"); err != nil {
+			return err
+		}
 		if _, err := c.SetBarrier(ctx, r.Number, b); err != nil {
 			return err
 		}
+		failpoint.Hit("config.afterBarrier")
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -153,10 +154,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 func (p *Pipeline) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.DrainWait)
 	defer cancel()
+	failpoint.Hit("shutdown.drainStart")
 	if p.handler.take(ctx) {
 		defer p.handler.give()
 		p.release(ctx, p.owned())
 	}
+	failpoint.Hit("shutdown.afterDrain")
 }
 
 // release stops the lanes, commits while ctx allows, and forgets the rest.
@@ -356,6 +359,11 @@ func (p *Pipeline) relieve(ctx context.Context) {
 func (p *Pipeline) othersWork(t *table) bool {
 	since := t.committing()
 	return slices.ContainsFunc(p.all(), func(o *table) bool { return o != t && o.committedAfter(since) })
+}
+
+// anotherCommitted reports whether a table other than t has ever committed.
+func (p *Pipeline) anotherCommitted(t *table) bool {
+	return slices.ContainsFunc(p.all(), func(o *table) bool { return o != t && o.committedAfter(time.Time{}) })
 }
 
 // Flush commits what every table holds and acknowledges it.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -331,11 +332,16 @@ func (t *table) commit(ctx context.Context) error {
 		t.mu.began, t.mu.cancel = time.Time{}, nil
 		t.mu.Unlock()
 	}()
+	failpoint.Hit("buf.beforeCut")
 	f.writers.Wait()
 	claims, ok := t.claims(f)
+	failpoint.Hit("buf.afterCut")
 	if !ok || len(claims) == 0 { // dropped meanwhile, or nothing was written
 		t.abandon(ctx, f)
 		return nil
+	}
+	if failpoint.Enabled && t.p.anotherCommitted(t) {
+		failpoint.Hit("table2.beforeCommit")
 	}
 	began := time.Now()
 	err := f.d.Commit(ctx, t.p.stamp(), claims)
@@ -346,6 +352,14 @@ func (t *table) commit(ctx context.Context) error {
 		return err
 	}
 	t.p.obs.committed(t.name, f.rows, time.Since(began))
+	failpoint.Hit("commit.beforeLocalAdvance")
+	t.advance(f, claims)
+	failpoint.Hit("commit.afterLocalAdvance")
+	return nil
+}
+
+// advance takes over what a commit has made durable.
+func (t *table) advance(f *filling, claims []Claim) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.mu.out == f {
@@ -358,7 +372,6 @@ func (t *table) commit(ctx context.Context) error {
 			t.mu.marks[c.Partition] = later(m, c.To)
 		}
 	}
-	return nil
 }
 
 // abandon gives up a filling that was taken out for a commit.

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -275,7 +276,12 @@ func (a *acks) flush(ctx context.Context) {
 	if len(due) == 0 {
 		return
 	}
-	if err := a.commit(ctx, due); err != nil {
+	err := failpoint.Err("group.beforeCommit")
+	if err == nil {
+		err = a.commit(ctx, due)
+		failpoint.Hit("group.afterCommit")
+	}
+	if err != nil {
 		a.log.Debug("commit group offsets", "partitions", len(due), "err", err)
 		a.mu.Lock()
 		defer a.mu.Unlock()

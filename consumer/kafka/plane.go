@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -313,15 +314,13 @@ func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 	if resp, _ = got.(*kmsg.FetchResponse); err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
 	}
+	size = sizeOf(resp)
+	if err == nil && size > 0 {
+		err = failpoint.Err("src.poll.afterFetch")
+	}
 	if err != nil {
 		p.ledger.charge(-hold)
 		return 0, err
-	}
-	size = 0
-	for i := range resp.Topics {
-		for j := range resp.Topics[i].Partitions {
-			size += int64(len(resp.Topics[i].Partitions[j].RecordBatches))
-		}
 	}
 	p.ledger.charge(size - hold)
 	b := newBlock(p.ledger, size)
@@ -342,6 +341,19 @@ func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 		}
 	}
 	return size, nil
+}
+
+// sizeOf returns the bytes of records in a response, which may be nil.
+func sizeOf(resp *kmsg.FetchResponse) (size int64) {
+	if resp == nil {
+		return 0
+	}
+	for i := range resp.Topics {
+		for j := range resp.Topics[i].Partitions {
+			size += int64(len(resp.Topics[i].Partitions[j].RecordBatches))
+		}
+	}
+	return size
 }
 
 // byName is a request in the last version that names topics by their names.

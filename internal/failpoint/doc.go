@@ -41,7 +41,8 @@
 //
 // commit.afterApplyBeforeReply is reached from the catalog's side: the catalog
 // of a test, or a proxy before it, kills the worker between applying and
-// answering. The durable write of an origin lies between src.assign.beforeSeek
+// answering. Points of parts that are not built, combine.* and wal.*, are in no
+// code yet; integration/failpoints takes all others. The durable write of an origin lies between src.assign.beforeSeek
 // and .afterSeek, that of a barrier between the two config points. Bind, fence,
 // catch-up, resume and redrive pass the same commit, group and table2 points.
 package failpoint
