@@ -34,7 +34,12 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 		return t.halt(b.reg.state, "%s", b.reg.reason)
 	}
 	if b.reg.state == OK {
-		_, err := t.Evolve(ctx, t.sink.columns(t.name)) // columns that were declared since
+		order, err := t.newOrder(b.md, b.md.CurrentSchema())
+		if err == nil && order != nil { // sort_by was written since
+			_, err = t.evolve(ctx, t.sink.columns(t.name), false)
+		} else if err == nil {
+			_, err = t.Evolve(ctx, t.sink.columns(t.name)) // columns that were declared since
+		}
 		return err
 	}
 	if err := t.acceptable(ctx, b); err != nil {
@@ -62,7 +67,14 @@ func (t *table) create(ctx context.Context) error {
 			return fmt.Errorf("create namespace %v: %w", ns, err)
 		}
 	}
+	order := icetable.UnsortedSortOrder
+	if fields, missing := t.cfg.wanted(sc); len(fields) > 0 && len(missing) == 0 { // else with the last of its columns
+		if order, err = icetable.NewSortOrder(icetable.InitialSortOrderID, fields); err != nil {
+			return t.refused(fmt.Errorf("sort_by: %w", err))
+		}
+	}
 	opts := []icecat.CreateTableOpt{
+		icecat.WithSortOrder(order),
 		icecat.WithPartitionSpec(spec),
 		icecat.WithProperties(icego.Properties{
 			icetable.PropertyFormatVersion: strconv.Itoa(t.formatVersion()),

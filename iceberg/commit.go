@@ -90,7 +90,7 @@ func (t *table) accept(md icetable.Metadata) error {
 	if len(t.mu.layouts) > 0 && t.mu.layouts[0].same(md) {
 		return nil
 	}
-	l, err := newLayout(md)
+	l, err := newLayout(md, t.cfg)
 	if err != nil {
 		return &pipeline.Halt{
 			Class: pipeline.HaltRefused, Detail: fmt.Sprintf("table %s cannot be written: %v", t.name, err),

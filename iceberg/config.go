@@ -114,7 +114,9 @@ type TableConfig struct {
 	PartitionBy []string `yaml:"partition_by"`
 
 	// SortBy lists columns, each with an optional "desc", that rows are sorted by
-	// within a file. Default: in the order of the source.
+	// within a row group, and within a file that has one. It is the sort order of a
+	// table that firehosed created, from when the table has the columns. Default: the
+	// table's own sort order, else the order of the source.
 	SortBy []string `yaml:"sort_by"`
 
 	// Columns declares types by column name, in Iceberg's words: long, string,

@@ -48,8 +48,8 @@ func (d *delivery) create(l *layout, p *part) (*dataFile, error) {
 	d.started(l)
 	d.files.Add(1)
 	f := &dataFile{d: d, layout: l, part: &part{key: p.key, values: p.values}, path: path, bucket: b, key: key, out: out, enc: enc}
-	if by := d.t.cfg.sortColumns(); len(by) > 0 {
-		f.sort = &sorter{by: by, limit: d.t.sink.rowGroupBytes()}
+	if len(l.order) > 0 {
+		f.sort = &sorter{by: l.order, limit: d.t.sink.rowGroupBytes()}
 	}
 	return f, nil
 }
@@ -157,5 +157,8 @@ func (f *dataFile) entry(m parquetfile.Metrics, size int64) (icego.DataFile, err
 	}
 	b.ColumnSizes(m.ColumnSizes).ValueCounts(m.ValueCounts).NullValueCounts(m.NullCounts).NaNValueCounts(m.NaNCounts).
 		LowerBoundValues(m.Lower).UpperBoundValues(m.Upper).SplitOffsets(m.SplitOffsets)
+	if f.sort != nil && f.sort.runs == 1 && f.layout.orderID != 0 { // with more, only its row groups are in order
+		b.SortOrderID(f.layout.orderID)
+	}
 	return b.Build(), nil
 }

@@ -77,25 +77,34 @@ func (t *table) evolution(ctx context.Context, want *schema.Schema, rebinding bo
 		return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
 	}
 	merged, changed, _ := schema.MergeWithin(have, want, t.sink.cfg.MaxColumns)
-	if !changed {
-		return have, nil, nil, nil
+	next := cur
+	if last := b.md.LastColumnID(); changed {
+		if next, err = extend(cur, merged, &last); err != nil {
+			return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
+		}
 	}
-	last := b.md.LastColumnID()
-	next, err := extend(cur, merged, &last)
+	const justAdded = -1
+	var ups []icetable.Update
+	if !next.Equals(cur) {
+		next = icego.NewSchemaWithIdentifiers(nextSchemaID(b.md), next.IdentifierFieldIDs, next.Fields()...)
+		ups = append(ups, icetable.NewAddSchemaUpdate(next), icetable.NewSetCurrentSchemaUpdate(justAdded))
+	}
+	order, err := t.newOrder(b.md, next)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("evolve table %s: %w", t.name, err)
+		return nil, nil, nil, fmt.Errorf("evolve table %s: sort order: %w", t.name, err)
 	}
-	if next.Equals(cur) {
+	if order != nil {
+		ups = append(ups, icetable.NewAddSortOrderUpdate(order), icetable.NewSetDefaultSortOrderUpdate(justAdded))
+	}
+	if ups == nil {
 		return have, nil, nil, nil
 	}
-	next = icego.NewSchemaWithIdentifiers(nextSchemaID(b.md), next.IdentifierFieldIDs, next.Fields()...)
-	reqs := []icetable.Requirement{
+	return have, []icetable.Requirement{
 		icetable.AssertTableUUID(b.md.TableUUID()),
 		icetable.AssertCurrentSchemaID(cur.ID),
 		icetable.AssertLastAssignedFieldID(b.md.LastColumnID()),
-	}
-	const justAdded = -1
-	return have, reqs, []icetable.Update{icetable.NewAddSchemaUpdate(next), icetable.NewSetCurrentSchemaUpdate(justAdded)}, nil
+		icetable.AssertDefaultSortOrderID(b.md.DefaultSortOrder()),
+	}, ups, nil
 }
 
 func nextSchemaID(md icetable.Metadata) int {

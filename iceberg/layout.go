@@ -29,6 +29,10 @@ type layout struct {
 	byID     map[int]*schema.Field // of ours, columns only
 	spec     icego.PartitionSpec
 	parts    []partitionColumn
+	order    []sortColumn // of rows in a file; none: as in the log
+	orderID  int          // that the table has for order; 0: none
+	unsorted []string     // columns of sort_by that are not there yet
+	ordered  int          // the table's default order
 }
 
 // partitionColumn is one field of the partition spec, ready to be computed.
@@ -42,7 +46,7 @@ type partitionColumn struct {
 
 const maxLayouts = 8 // remembered per table: rows laid out just before an evolution still find theirs
 
-func newLayout(md icetable.Metadata) (*layout, error) {
+func newLayout(md icetable.Metadata, cfg TableConfig) (*layout, error) {
 	cur := md.CurrentSchema()
 	ours, err := fromIceberg(cur)
 	if err != nil {
@@ -50,8 +54,9 @@ func newLayout(md icetable.Metadata) (*layout, error) {
 	}
 	l := &layout{
 		location: md.Location(), version: md.Version(), iceberg: cur, ours: ours,
-		byID: map[int]*schema.Field{}, spec: md.PartitionSpec(),
+		byID: map[int]*schema.Field{}, spec: md.PartitionSpec(), ordered: md.DefaultSortOrder(),
 	}
+	l.order, l.orderID, l.unsorted = cfg.order(md)
 	for i := range ours.Fields {
 		l.byID[ours.Fields[i].ID] = &ours.Fields[i]
 	}
@@ -78,7 +83,7 @@ func newLayout(md icetable.Metadata) (*layout, error) {
 // same reports whether files under l can go on after a load of md.
 func (l *layout) same(md icetable.Metadata) bool {
 	now := md.CurrentSchema()
-	return l.iceberg.ID == now.ID && l.iceberg.Equals(now) && l.spec.ID() == md.DefaultPartitionSpec() &&
+	return l.iceberg.ID == now.ID && l.iceberg.Equals(now) && l.spec.ID() == md.DefaultPartitionSpec() && l.ordered == md.DefaultSortOrder() &&
 		l.location == md.Location() && l.version == md.Version()
 }
 

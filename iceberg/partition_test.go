@@ -1,11 +1,14 @@
 package iceberg
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 
 	icego "github.com/apache/iceberg-go"
+	icecat "github.com/apache/iceberg-go/catalog"
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/internal/control"
@@ -180,5 +183,234 @@ func TestSortBy(t *testing.T) {
 	}
 	if len(got) != 40 || got[0] != "3  3" || got[9] != "3 39" || got[10] != "2  2" || got[30] != "  0" || got[39] != " 36" {
 		t.Fatalf("%q", got)
+	}
+}
+
+// dataFiles returns the data files of a table's head.
+func dataFiles(t *testing.T, s *Sink, name string) (out []icego.DataFile, md icetable.Metadata) {
+	t.Helper()
+	h, err := s.handle(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs := s.files(t.Context())
+	list, err := b.reg.head.Manifests(fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		for e, err := range m.Entries(fs, true) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, e.DataFile())
+		}
+	}
+	return out, b.md
+}
+
+// TestSortOrderOfOurTables: sort_by is the table's order from when its last column is
+// there, and files that are in that order say so.
+func TestSortOrderOfOurTables(t *testing.T) {
+	dir, store := t.TempDir(), control.Memory()
+	with := func(by ...string) *Sink {
+		return local(t, dir, func(c *Config) { c.Tables = map[string]TableConfig{"t": {SortBy: by}} }, store)
+	}
+	s := with("v desc", "_fh_offset")
+	tab := open(t, s, "t")
+	val := func(i int) any { return i % 3 }
+	if err := deliver(t, tab, p0, -1, 10, val); err != nil {
+		t.Fatal(err)
+	}
+	if files, md := dataFiles(t, s, "t"); len(files) != 1 || *cmp.Or(files[0].SortOrderID(), new(int)) != 0 || !md.SortOrder().IsUnsorted() {
+		t.Errorf("without the column: order %v, file %v", md.SortOrder(), files[0].SortOrderID())
+	}
+	want := &schema.Schema{ID: -1, Fields: []schema.Field{{Name: "v", Type: &schema.Type{Kind: schema.String}}}}
+	if _, err := tab.Evolve(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if err := deliver(t, tab, p0, 10, 20, val); err != nil {
+		t.Fatal(err)
+	}
+	check := func(order string, ids ...int) {
+		t.Helper()
+		files, md := dataFiles(t, s, "t")
+		if got := fmt.Sprint(md.SortOrder()); got != order {
+			t.Errorf("the table's order is %s, want %s", got, order)
+		}
+		var got []int
+		for _, f := range files {
+			if id := f.SortOrderID(); id != nil {
+				got = append(got, *id)
+			} else {
+				got = append(got, 0)
+			}
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, ids) {
+			t.Errorf("files have the orders %v, want %v", got, ids)
+		}
+	}
+	v, off := tab.Schema().Column("v").ID, tab.Schema().Column(schema.ColOffset).ID
+	first := fmt.Sprintf("1: [\n%d desc nulls-last\n%d asc nulls-first\n]", v, off)
+	check(first, 0, 1)
+
+	// Another order, and the first again: it has its number already.
+	s = with("_fh_offset desc")
+	tab = open(t, s, "t")
+	if err := deliver(t, tab, p0, 20, 30, val); err != nil {
+		t.Fatal(err)
+	}
+	check(fmt.Sprintf("2: [\n%d desc nulls-last\n]", off), 0, 1, 2)
+	s = with("v desc", "_fh_offset")
+	tab = open(t, s, "t")
+	if err := deliver(t, tab, p0, 30, 40, val); err != nil {
+		t.Fatal(err)
+	}
+	check(first, 0, 1, 1, 2)
+	if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(40)) {
+		t.Errorf("rows: %v", got)
+	}
+}
+
+// TestSortOrderOfSeveralRowGroups: a file with more than one sorted run is not in
+// order as a whole, and does not say that it is.
+func TestSortOrderOfSeveralRowGroups(t *testing.T) {
+	s := local(t, t.TempDir(), func(c *Config) {
+		c.Tables = map[string]TableConfig{"t": {SortBy: []string{"_fh_offset desc"}}}
+	}, control.Memory())
+	tab := open(t, s, "t")
+	d := begin(t, tab)
+	for i := range 2 {
+		r := rows(tab.Schema(), i*10, i*10+10, nil)
+		if err := d.Write(t.Context(), batch(p0, i*10, i*10+10), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Data.Release()
+		for _, l := range d.mu.lanes {
+			for _, f := range l.mu.open {
+				f.sort.limit = 1 // every batch is a run from here on
+			}
+		}
+	}
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 20)}); err != nil {
+		t.Fatal(err)
+	}
+	r := rows(tab.Schema(), 20, 30, nil)
+	defer r.Data.Release()
+	d = begin(t, tab)
+	if err := d.Write(t.Context(), batch(p0, 20, 30), r); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range d.mu.lanes {
+		for _, f := range l.mu.open {
+			f.sort.limit = 1
+		}
+	}
+	r2 := rows(tab.Schema(), 30, 40, nil)
+	defer r2.Data.Release()
+	r3 := rows(tab.Schema(), 40, 50, nil)
+	defer r3.Data.Release()
+	for i, r := range []pipeline.Rows{r2, r3} {
+		if err := d.Write(t.Context(), batch(p0, 30+i*10, 40+i*10), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, 20, 50)}); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := dataFiles(t, s, "t")
+	var got []int
+	for _, f := range files {
+		got = append(got, *cmp.Or(f.SortOrderID(), new(int)))
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []int{0, 1}) {
+		t.Errorf("orders %v, want 1 for the file with one run and 0 for the other", got)
+	}
+}
+
+// TestSortOrderOfOthers: rows of a table that others made are sorted as it says, by
+// transforms too, unless it says something that we cannot compare.
+func TestSortOrderOfOthers(t *testing.T) {
+	field := func(id int, tr icego.Transform, desc bool, nulls icetable.NullOrder) icetable.SortField {
+		dir := icetable.SortASC
+		if desc {
+			dir = icetable.SortDESC
+		}
+		return icetable.SortField{SourceIDs: []int{id}, Transform: tr, Direction: dir, NullOrder: nulls}
+	}
+	f := func(name, want string, id int, fields ...icetable.SortField) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			s := local(t, t.TempDir(), nil, control.Memory())
+			foreign(t, s, fields...)
+			tab := open(t, s, "t")
+			vals := []any{"b1", nil, "a2", "b0", "a3"}
+			if err := deliver(t, tab, p0, -1, len(vals), func(i int) any { return vals[i] }); err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			for r, err := range s.ScanCoordinates(t.Context(), "t", 0, "v") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range r.N {
+					got += string(r.Columns["v"].Bytes[i]) + " "
+				}
+			}
+			files, _ := dataFiles(t, s, "t")
+			if claimed := *cmp.Or(files[0].SortOrderID(), new(int)); got != want || claimed != id {
+				t.Errorf("rows %q under order %d, want %q and %d", got, claimed, want, id)
+			}
+		})
+	}
+	f("unsorted", "b1  a2 b0 a3 ", 0)
+	f("value", "a2 a3 b0 b1  ", 1, field(1, icego.IdentityTransform{}, false, icetable.NullsLast))
+	f("descending", " b1 b0 a3 a2 ", 1, field(1, icego.IdentityTransform{}, true, icetable.NullsFirst))
+	f("transform", " a2 a3 b1 b0 ", 1, field(1, icego.TruncateTransform{Width: 1}, false, icetable.NullsFirst))
+	f("transform, then value", " a3 a2 b1 b0 ", 1, field(1, icego.TruncateTransform{Width: 1}, false, icetable.NullsFirst),
+		field(1, icego.IdentityTransform{}, true, icetable.NullsFirst))
+	f("unknown", "b1  a2 b0 a3 ", 0, field(3, icego.IdentityTransform{}, false, icetable.NullsFirst))
+}
+
+// foreign makes table t with a string v and a struct, sorted by fields.
+func foreign(t *testing.T, s *Sink, fields ...icetable.SortField) {
+	t.Helper()
+	cat, err := s.catalog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cat.CreateNamespace(t.Context(), []string{"default"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	order := icetable.UnsortedSortOrder
+	if len(fields) > 0 {
+		if order, err = icetable.NewSortOrder(1, fields); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sc := icego.NewSchema(0, icego.NestedField{ID: 1, Name: "v", Type: icego.PrimitiveTypes.String},
+		icego.NestedField{ID: 2, Name: "s", Type: &icego.StructType{FieldList: []icego.NestedField{
+			{ID: 3, Name: "in", Type: icego.PrimitiveTypes.String},
+		}}})
+	if _, err := cat.CreateTable(s.withFiles(t.Context()), []string{"default", "t"}, sc, icecat.WithSortOrder(order),
+		icecat.WithLocation("file://"+t.TempDir())); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOrderOfFloats: Iceberg's, which tells zeros apart and has NaN above all.
+func TestOrderOfFloats(t *testing.T) {
+	in := []float64{math.NaN(), math.Inf(1), 1, 0, math.Copysign(0, -1), -1, math.Inf(-1)}
+	slices.Reverse(in)
+	for i := 1; i < len(in); i++ {
+		if floatOrder(in[i-1]) >= floatOrder(in[i]) {
+			t.Errorf("%v is not before %v", in[i-1], in[i])
+		}
 	}
 }

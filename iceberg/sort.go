@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,6 +13,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	icego "github.com/apache/iceberg-go"
+	icetable "github.com/apache/iceberg-go/table"
 )
 
 // sorter collects the rows of a file until there is enough for a row group, and
@@ -21,22 +24,8 @@ type sorter struct {
 	by    []sortColumn
 	limit int64 // bytes held at which rows are handed on
 	held  int64
+	runs  int // times that rows were handed on
 	recs  []arrow.RecordBatch
-}
-
-type sortColumn struct {
-	name string
-	desc bool
-}
-
-// sortColumns returns the sort_by of a table; it was checked by Validate.
-func (c TableConfig) sortColumns() (out []sortColumn) {
-	for _, text := range c.SortBy {
-		if name, desc, err := parseSort(text); err == nil {
-			out = append(out, sortColumn{name, desc})
-		}
-	}
-	return out
 }
 
 // add keeps rec, and returns sorted rows when there are enough, else nil. The caller
@@ -64,11 +53,12 @@ func (s *sorter) flush() (arrow.RecordBatch, error) {
 		return nil, fmt.Errorf("sort rows: %w", err)
 	}
 	defer all.Release()
+	s.runs++
 	var less []func(a, b int32) int
 	for _, by := range s.by {
 		for i, f := range all.Schema().Fields() {
-			if f.Name == by.name {
-				c, err := comparer(all.Column(i), by.desc)
+			if id, _ := fieldID(&f); id == by.field.SourceID() { // rows without the column are equal in it
+				c, err := by.comparer(all.Column(i))
 				if err != nil {
 					return nil, fmt.Errorf("sort rows by %s: %w", f.Name, err)
 				}
@@ -161,28 +151,85 @@ func concatenateColumn(recs []arrow.RecordBatch, f arrow.Field) (arrow.Array, er
 	return array.Concatenate(parts, memory.DefaultAllocator)
 }
 
-// comparer compares two rows of a column: nulls come first, and last with desc, as
-// is Iceberg's default.
-func comparer(col arrow.Array, desc bool) (func(a, b int32) int, error) {
+// comparer compares two rows of a column.
+func (c *sortColumn) comparer(col arrow.Array) (func(a, b int32) int, error) {
 	values, err := valueComparer(col)
+	null := func(i int32) bool { return col.IsNull(int(i)) }
+	if c.apply != nil {
+		var keys []any
+		if keys, err = c.transformed(col); err == nil {
+			values = func(a, b int) int { return compareKeys(keys[a], keys[b]) }
+			null = func(i int32) bool { return keys[i] == nil }
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	sign := 1
-	if desc {
+	sign, nulls := 1, -1
+	if c.field.Direction == icetable.SortDESC {
 		sign = -1
 	}
+	if c.field.NullOrder == icetable.NullsLast {
+		nulls = 1
+	}
 	return func(a, b int32) int {
-		switch an, bn := col.IsNull(int(a)), col.IsNull(int(b)); {
+		switch an, bn := null(a), null(b); {
 		case an && bn:
 			return 0
 		case an:
-			return -sign
+			return nulls
 		case bn:
-			return sign
+			return -nulls
 		}
 		return sign * values(int(a), int(b))
 	}, nil
+}
+
+// transformed returns what the order's transform makes of every value; nil: null.
+func (c *sortColumn) transformed(col arrow.Array) ([]any, error) {
+	keys := make([]any, col.Len())
+	for i := range keys {
+		if col.IsNull(i) {
+			continue
+		}
+		v, err := valueOf(col, i, c.typ)
+		if err != nil {
+			return nil, err
+		}
+		keys[i] = c.apply(v)
+	}
+	return keys, nil
+}
+
+// compareKeys compares two results of one transform.
+func compareKeys(a, b any) int {
+	switch a := a.(type) {
+	case int32:
+		return cmp.Compare(a, b.(int32))
+	case icego.Date:
+		return cmp.Compare(a, b.(icego.Date))
+	case int64:
+		return cmp.Compare(a, b.(int64))
+	case string:
+		return strings.Compare(a, b.(string))
+	case []byte:
+		return bytes.Compare(a, b.([]byte))
+	case icego.Decimal:
+		return a.Val.Cmp(b.(icego.Decimal).Val)
+	}
+	return 0
+}
+
+// floatOrder maps a float to an integer in Iceberg's order: -0 before 0, NaN above all.
+func floatOrder(f float64) int64 {
+	if math.IsNaN(f) {
+		return math.MaxInt64
+	}
+	bits := int64(math.Float64bits(f))
+	if bits < 0 {
+		return bits ^ math.MaxInt64
+	}
+	return bits
 }
 
 func valueComparer(col arrow.Array) (func(a, b int) int, error) {
@@ -200,9 +247,11 @@ func valueComparer(col arrow.Array) (func(a, b int) int, error) {
 	case *array.Int64:
 		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
 	case *array.Float32:
-		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+		return func(a, b int) int {
+			return cmp.Compare(floatOrder(float64(c.Value(a))), floatOrder(float64(c.Value(b))))
+		}, nil
 	case *array.Float64:
-		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
+		return func(a, b int) int { return cmp.Compare(floatOrder(c.Value(a)), floatOrder(c.Value(b))) }, nil
 	case *array.Date32:
 		return func(a, b int) int { return cmp.Compare(c.Value(a), c.Value(b)) }, nil
 	case *array.Time64:
