@@ -92,27 +92,56 @@ func TestPartitions(t *testing.T) {
 	}
 }
 
+// TestTimePartitions: each transform of time puts rows where Iceberg's specification
+// says, before 1970 too, and a reader that filters by the column finds them.
 func TestTimePartitions(t *testing.T) {
-	s := local(t, t.TempDir(), func(c *Config) {
-		c.Tables = map[string]TableConfig{"t": {
-			PartitionBy: []string{"hour(v)", "year(_fh_timestamp)"}, Columns: map[string]string{"v": "timestamptz"},
-		}}
-	}, control.Memory())
-	tab, err := s.Table(t.Context(), "t", pipeline.Stamp{Pipeline: "p", Rev: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := deliver(t, tab, p0, -1, 100, func(i int) any {
-		return fmt.Sprintf("2026-03-%02dT%02d:00:00Z", 1+i/25, i%2)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(100)) {
-		t.Fatalf("%d rows: %v", len(got), got)
-	}
-	in, err := s.Inspect(t.Context(), "t")
-	if err != nil || in.Records != 100 {
-		t.Fatalf("%+v, %v", in, err)
+	vals := []string{"1969-12-31T23:59:59.999999Z", "1970-01-01T00:00:00Z", "2026-02-28T23:30:00Z", "2026-03-01T00:30:00Z"}
+	for by, want := range map[string][]string{
+		"year(v)":  {"-1", "0", "56", "<nil>"}, // years since 1970
+		"month(v)": {"-1", "0", "673", "674", "<nil>"},
+		"day(v)":   {"1969-12-31", "1970-01-01", "2026-02-28", "2026-03-01", "<nil>"},
+		"hour(v)":  {"-1", "0", "492311", "492312", "<nil>"},
+	} {
+		for _, version := range []int{2, 3} {
+			t.Run(fmt.Sprintf("%s v%d", by, version), func(t *testing.T) {
+				s := local(t, t.TempDir(), func(c *Config) {
+					c.FormatVersion = version
+					c.Tables = map[string]TableConfig{"t": {PartitionBy: []string{by}, Columns: map[string]string{"v": "timestamptz"}}}
+				}, control.Memory())
+				tab := open(t, s, "t")
+				if err := deliver(t, tab, p0, -1, 50, func(i int) any {
+					if i%5 == 4 {
+						return nil
+					}
+					return vals[i%5]
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(50)) {
+					t.Fatalf("%d rows: %v", len(got), got)
+				}
+				files, _ := dataFiles(t, s, "t")
+				var got []string
+				for _, f := range files {
+					for _, v := range f.Partition() {
+						if d, ok := v.(icego.Date); ok {
+							v = d.ToTime().Format("2006-01-02")
+						}
+						got = append(got, fmt.Sprint(v))
+					}
+				}
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("partitions %q, want %q", got, want)
+				}
+				for _, v := range vals {
+					if n := found(t, s, "t", v); n != 10 {
+						t.Errorf("%d rows with v = %s, want 10", n, v)
+					}
+				}
+			})
+		}
 	}
 }
 
