@@ -24,6 +24,7 @@ import (
 type delivery struct {
 	t      *table
 	change *change
+	cause  string          // why it is committed
 	life   context.Context // of the files being written: ends with Abort
 	end    context.CancelCauseFunc
 
@@ -43,13 +44,16 @@ type delivery struct {
 	}
 }
 
-var _ pipeline.Delivery = (*delivery)(nil)
+var (
+	_ pipeline.Delivery = (*delivery)(nil)
+	_ pipeline.Cutter   = (*delivery)(nil)
+)
 
 var errEnded = errors.New("delivery has ended")
 
 // Begin implements [pipeline.Table].
 func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
-	d := &delivery{t: t, change: newChange(kindData, newID())}
+	d := &delivery{t: t, change: newChange(kindData, newID()), cause: EndCommit}
 	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.mu.lanes = map[pipeline.Partition]*lane{}
 	return d, nil
@@ -89,6 +93,9 @@ func (d *delivery) lane(p pipeline.Partition) *lane {
 func (d *delivery) Size() (held, output int64, full bool) {
 	return d.held.Load(), d.output.Load(), d.full.Load()
 }
+
+// Cut implements [pipeline.Cutter].
+func (d *delivery) Cut(cause string) { d.cause = cause }
 
 // Commit implements [pipeline.Delivery].
 func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim) error {
@@ -139,7 +146,7 @@ func (d *delivery) finish(ctx context.Context) ([]icego.DataFile, error) {
 	g.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for _, l := range lanes {
 		for _, f := range l.takeAll() {
-			g.Go(func() error { return d.close(gctx, f, EndCommit) })
+			g.Go(func() error { return d.close(gctx, f, d.cause) })
 		}
 	}
 	if err := g.Wait(); err != nil {

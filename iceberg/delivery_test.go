@@ -330,3 +330,28 @@ func TestRivalWorkers(t *testing.T) {
 		t.Fatalf("%+v, %v", in, err)
 	}
 }
+
+// TestFilesSayWhyTheyEnded: the cause of a commit is the reason of the files that it ends.
+func TestFilesSayWhyTheyEnded(t *testing.T) {
+	s := local(t, t.TempDir(), nil, control.Memory())
+	var got []string
+	s.obs = Observer{File: func(_ string, _ int64, small bool, reason string) { got = append(got, fmt.Sprint(small, " ", reason)) }}
+	tab := open(t, s, "t")
+	for i, cause := range []string{pipeline.CutMemory, pipeline.CutInterval, ""} {
+		d := begin(t, tab)
+		r := rows(tab.Schema(), i*10, i*10+10, nil)
+		if err := d.Write(t.Context(), batch(p0, i*10, i*10+10), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Data.Release()
+		if cause != "" {
+			d.Cut(cause)
+		}
+		if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, i*10-max(0, 1-i), i*10+10)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"true memory", "true interval", "true commit"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

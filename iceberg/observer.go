@@ -7,14 +7,15 @@ type Observer struct {
 	// other error: a rival was faster, or the answer was lost; the table tells.
 	Sent func(table string, err error)
 	// File: a data file was finished. small: below half the target size. reason is why
-	// it was ended: one of the constants.
+	// it was ended: one of the constants, or why its delivery was committed, one of
+	// pipeline's.
 	File func(table string, bytes int64, small bool, reason string)
 }
 
 // Why a data file was ended.
 const (
 	EndSize   = "size"       // it has reached the target size
-	EndCommit = "commit"     // its delivery was committed: the interval was over, memory was short, ...
+	EndCommit = "commit"     // its delivery was committed, and nobody said why
 	EndSchema = "schema"     // the table's columns changed
 	EndOpen   = "open_files" // open_files were reached
 )

@@ -286,6 +286,20 @@ type Delivery interface {
 	Abort(ctx context.Context) error
 }
 
+// Cutter is a Delivery that wants to know why it is committed: one of the constants.
+// Cut is called once, before Commit.
+type Cutter interface{ Cut(cause string) }
+
+// Why a delivery is committed.
+const (
+	CutInterval = "interval" // commit_interval was over: the stream brings no more in that time
+	CutMemory   = "memory"   // the memory budget was short
+	CutRows     = "max_rows" // max_rows was reached
+	CutFull     = "full"     // a file of the delivery reached its size, or there were too many
+	CutAsked    = "request"  // somebody asked for a flush
+	CutHandover = "handover" // partitions were given away, or the worker stopped
+)
+
 // Store keeps the few small facts of a pipeline that belong to no table: the
 // control log, origins, barriers, leases, and marks for services that cannot
 // hold them. Keys are slash-separated, ASCII letters, digits and "._-~:%@=+".

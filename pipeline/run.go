@@ -85,6 +85,7 @@ type Pipeline struct {
 	poke    chan struct{} // the control log should be looked at
 	handler turn          // Assigned, Revoked, a renewal: one at a time
 	paused  atomic.Bool
+	ended   atomic.Pointer[error] // why Run ended by itself
 	end     context.CancelCauseFunc
 
 	mu struct { // leaf
@@ -114,6 +115,14 @@ func New(cfg Config, src Source, sink Sink, ctl *Control, share *Share, plan Pla
 // Run blocks until ctx ends and what was read is committed, or DrainWait is over.
 // An error that is a *Superseded says that another configuration took over.
 func (p *Pipeline) Run(ctx context.Context) error {
+	err := p.work(ctx)
+	if err != nil && ctx.Err() == nil {
+		p.ended.Store(&err)
+	}
+	return err
+}
+
+func (p *Pipeline) work(ctx context.Context) error {
 	if err := p.enter(ctx); err != nil {
 		return err
 	}
@@ -177,7 +186,7 @@ func (p *Pipeline) release(ctx context.Context, parts []Partition) {
 	var wg sync.WaitGroup
 	for _, t := range p.all() {
 		if ctx.Err() == nil && slices.ContainsFunc(stopped, func(l *lane) bool { return t.holds(l.part) }) {
-			wg.Go(func() { _ = t.commit(ctx) }) // what does not get in is read again by the next owner
+			wg.Go(func() { _ = t.commit(ctx, CutHandover) }) // what does not get in is read again by the next owner
 		}
 	}
 	wg.Wait()
@@ -325,7 +334,7 @@ func (p *Pipeline) flush(ctx context.Context, t *table) {
 			t.look(ctx)
 		}
 		if t.sync(ctx) == nil {
-			_ = t.commit(ctx) // the table keeps the error, and what follows from it
+			_ = t.commit(ctx, "") // the table keeps the error, and what follows from it
 		}
 		wait = p.cfg.CommitInterval
 	}
@@ -349,7 +358,7 @@ func (p *Pipeline) relieve(ctx context.Context) {
 			}
 		}
 		if most != nil {
-			most.wake()
+			most.cutSoon(CutMemory)
 		}
 	}
 }
@@ -372,7 +381,7 @@ func (p *Pipeline) Flush(ctx context.Context) error {
 	tables := p.all()
 	errs := make([]error, len(tables))
 	for i, t := range tables {
-		wg.Go(func() { errs[i] = t.commit(ctx) })
+		wg.Go(func() { errs[i] = t.commit(ctx, CutAsked) })
 	}
 	wg.Wait()
 	for _, l := range p.running() {

@@ -129,7 +129,13 @@ func (s *sim) start() {
 				cfg.LogPoll, cfg.IdlePoll = 2*time.Second, 2*time.Second
 			}
 			cfg.Pure = pipelinetest.Config(int(s.rules.Load()))
-			_ = pipeline.New(cfg, k.src, k.conn.Tables(ctl), ctl, share, pipelinetest.Plan(s.mem), nil).Run(ctx)
+			run := pipeline.New(cfg, k.src, k.conn.Tables(ctl), ctl, share, pipelinetest.Plan(s.mem), nil)
+			_ = run.Run(ctx)
+			for _, tab := range run.Status().Tables {
+				if tab.Pending != 0 || tab.Taken != tab.Rows+tab.LetGo {
+					s.t.Errorf("table %s has taken %d rows: %d committed, %d let go, %d pending", tab.Name, tab.Taken, tab.Rows, tab.LetGo, tab.Pending)
+				}
+			}
 			k.mu.Lock()
 			for p := range k.has {
 				k.left = append(k.left, p)

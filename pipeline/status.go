@@ -59,6 +59,7 @@ type Status struct {
 	Held     int64         `json:"held_bytes"` // charged to the budget
 	Lanes    []LaneStatus  `json:"lanes"`
 	Tables   []TableStatus `json:"tables"`
+	Ended    string        `json:"ended,omitempty"` // why Run ended though nobody asked it to; then nothing is read any more
 }
 
 // LaneStatus is one partition that this worker reads.
@@ -76,7 +77,9 @@ type LaneStatus struct {
 // TableStatus is one table that this worker feeds.
 type TableStatus struct {
 	Name       string        `json:"name"`
-	Rows       int64         `json:"rows"` // committed by this run
+	Rows       int64         `json:"rows"`        // committed by this run
+	Taken      int64         `json:"taken_rows"`  // written by this run, those read again as often as they were: Rows + Pending + LetGo
+	LetGo      int64         `json:"let_go_rows"` // of Taken: given up uncommitted, and read again
 	Pending    int64         `json:"pending_rows"`
 	Held       int64         `json:"held_bytes"`
 	LastCommit time.Time     `json:"last_commit"`
@@ -90,6 +93,9 @@ type TableStatus struct {
 // Status returns a snapshot. It waits for nothing.
 func (p *Pipeline) Status() Status {
 	s := Status{Pipeline: p.cfg.Name, Stamp: p.stamp(), Paused: p.paused.Load(), Held: p.share.Used()}
+	if err := p.ended.Load(); err != nil {
+		s.Ended = (*err).Error()
+	}
 	tables := p.all()
 	for _, t := range tables {
 		s.Tables = append(s.Tables, t.status())
@@ -117,7 +123,7 @@ func (p *Pipeline) Status() Status {
 func (t *table) status() TableStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := TableStatus{Name: t.name, Rows: t.mu.rows, LastCommit: t.mu.last, Lagging: len(t.mu.lag)}
+	s := TableStatus{Name: t.name, Rows: t.mu.rows, Taken: t.mu.taken, LetGo: t.mu.letGo, LastCommit: t.mu.last, Lagging: len(t.mu.lag)}
 	for _, f := range []*filling{t.mu.out, t.mu.open} {
 		if f != nil {
 			s.Pending += f.rows

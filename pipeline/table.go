@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,6 +43,9 @@ type table struct {
 		last   time.Time            // of the last commit
 		pins   map[int64]*schema.Schema
 		rows   int64
+		taken  int64  // rows written into deliveries
+		cause  string // why the next commit comes before its interval is over; "": it does not
+		letGo  int64  // of taken: left memory uncommitted, to be read again
 	}
 }
 
@@ -73,6 +77,14 @@ func newTable(p *Pipeline, name string) *table {
 	t.mu.down, t.mu.since = errUnread, time.Now()
 	t.mu.marks, t.mu.lag, t.mu.pins = map[Partition]Cursor{}, map[Partition]Cursor{}, map[int64]*schema.Schema{}
 	return t
+}
+
+// cutSoon makes the table's loop commit now; the first cause counts.
+func (t *table) cutSoon(cause string) {
+	t.mu.Lock()
+	t.mu.cause = cmp.Or(t.mu.cause, cause)
+	t.mu.Unlock()
+	t.wake()
 }
 
 // wake makes the table's loop look at it now.
@@ -161,25 +173,27 @@ func (t *table) take(ctx context.Context, b *Batch, r Rows, late []lateTable) {
 	write, cancel := context.WithTimeout(ctx, t.p.cfg.LetGoAfter) // a lane waits no longer for one table
 	err = f.d.Write(write, b, r)
 	cancel()
-	lost, full := t.wrote(f, b.Span, first, len(r.Rec), err)
+	lost, cause := t.wrote(f, b.Span, first, len(r.Rec), err)
 	f.writers.Done()
 	if err != nil {
 		t.fail(ctx, fmt.Errorf("write: %w", err))
 	}
 	if lost {
 		t.letGo(part, first)
-	} else if full || t.p.share.Pressed() {
-		t.wake()
+	} else if cause != "" {
+		t.cutSoon(cause)
+	} else if t.p.share.Pressed() {
+		t.cutSoon(CutMemory)
 	}
 }
 
-// wrote books rows written to f. It reports whether they are lost again, and
-// whether the delivery has reached a limit.
-func (t *table) wrote(f *filling, span Span, first Cursor, rows int, err error) (lost, full bool) {
+// wrote books rows written to f. It reports whether they are lost again, and which
+// limit the delivery has reached; "": none.
+func (t *table) wrote(f *filling, span Span, first Cursor, rows int, err error) (lost bool, cause string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err != nil || f.dropped {
-		return true, false
+		return true, ""
 	}
 	if s := f.spans[span.Partition]; s == nil {
 		f.spans[span.Partition] = &pending{first: first, to: span.To}
@@ -190,7 +204,14 @@ func (t *table) wrote(f *filling, span Span, first Cursor, rows int, err error) 
 	t.p.share.Charge(held - f.held)
 	f.held = held
 	f.rows += int64(rows)
-	return false, full || t.p.cfg.MaxRows > 0 && f.rows >= t.p.cfg.MaxRows
+	t.mu.taken += int64(rows)
+	switch {
+	case full:
+		return false, CutFull
+	case t.p.cfg.MaxRows > 0 && f.rows >= t.p.cfg.MaxRows:
+		return false, CutRows
+	}
+	return false, ""
 }
 
 // join decides whether the batch joins on to what the table has. If so, it
@@ -309,8 +330,8 @@ func (t *table) caughtUp(span Span, done Cursor, gen int) {
 }
 
 // commit publishes what is open. One at a time: the next delivery fills while
-// this one is on its way.
-func (t *table) commit(ctx context.Context) error {
+// this one is on its way. cause is why; "": the table knows.
+func (t *table) commit(ctx context.Context, cause string) error {
 	if !t.turn.take(ctx) {
 		return ctx.Err()
 	}
@@ -320,6 +341,8 @@ func (t *table) commit(ctx context.Context) error {
 	t.mu.Lock()
 	f := t.mu.open
 	t.mu.open, t.mu.out = nil, f
+	cause = cmp.Or(cause, t.mu.cause, CutInterval)
+	t.mu.cause = ""
 	if f != nil {
 		t.mu.began, t.mu.cancel = time.Now(), cancel
 	}
@@ -343,6 +366,9 @@ func (t *table) commit(ctx context.Context) error {
 	if failpoint.Enabled && t.p.anotherCommitted(t) {
 		failpoint.Hit("table2.beforeCommit")
 	}
+	if c, ok := f.d.(Cutter); ok {
+		c.Cut(cause)
+	}
 	began := time.Now()
 	err := f.d.Commit(ctx, t.p.stamp(), claims)
 	t.p.share.Charge(-f.held)
@@ -364,6 +390,9 @@ func (t *table) advance(f *filling, claims []Claim) {
 	defer t.mu.Unlock()
 	if t.mu.out == f {
 		t.mu.out = nil
+	}
+	if f.dropped { // let go while the commit was on its way, which came in all the same
+		t.mu.letGo -= f.rows
 	}
 	t.mu.last = time.Now()
 	t.mu.rows += f.rows
@@ -442,7 +471,10 @@ func (t *table) drop(f *filling) {
 	if f == nil {
 		return
 	}
-	f.dropped = true
+	if !f.dropped {
+		f.dropped = true
+		t.mu.letGo += f.rows
+	}
 	t.mu.gen++
 	for part, s := range f.spans {
 		if _, known := t.mu.marks[part]; !known {

@@ -186,6 +186,9 @@ const downWait = 30 * time.Second
 // troubles lists what of a pipeline waits for an operator, or for a service.
 func troubles(st pipeline.Status) []string {
 	var out []string
+	if st.Ended != "" {
+		out = append(out, fmt.Sprintf("pipeline %s has ended: %s", st.Pipeline, st.Ended))
+	}
 	for i := range st.Tables {
 		if t := &st.Tables[i]; t.Halt != nil {
 			out = append(out, fmt.Sprintf("pipeline %s: table %s: %v", st.Pipeline, t.Name, t.Halt))

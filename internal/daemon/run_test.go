@@ -166,7 +166,10 @@ func TestLife(t *testing.T) {
 		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 1`,
 		`firehosed_unaccounted_units{pipeline="shop"} 0`,
 		`firehosed_rescued_rows_total{pipeline="shop",table="shop.orders"} `,
-		`firehosed_small_files_total{pipeline="shop",reason="commit",table="shop.orders"} `,
+		`firehosed_small_files_total{pipeline="shop",reason="request",table="shop.orders"} `,
+		`firehosed_unaccounted_rows{pipeline="shop",table="shop.orders"} 0`,
+		`firehosed_taken_rows_total{pipeline="shop",table="shop.orders"} 4`,
+		`firehosed_pipeline_ended{pipeline="shop"} 0`,
 		`firehosed_commit_attempts_total{outcome="done",pipeline="shop",table="shop.orders"} `,
 		`firehosed_table_halted{class="",pipeline="shop",table="shop.orders"} 0`,
 	} {
@@ -319,6 +322,12 @@ func TestManyPipelines(t *testing.T) {
 	}
 	l := start(t, two("{}"))
 	l.wait("one to be superseded", func() bool { return strings.Contains(l.log.String(), "pipeline ended") })
+	if code, body := l.get("/readyz"); code != 200 || !strings.Contains(body, "degraded") || !strings.Contains(body, "pipeline other has ended: pipeline \\\"other\\\": this configuration is that of revision 1") {
+		t.Errorf("readyz: %d %s", code, body)
+	}
+	if _, body := l.get("/metrics"); !strings.Contains(body, `firehosed_pipeline_ended{pipeline="other"} 1`) || !strings.Contains(body, `firehosed_pipeline_ended{pipeline="shop"} 0`) {
+		t.Error("the metrics do not tell which pipeline has ended")
+	}
 	produce(t, addr, `{"a":2}`)
 	l.wait("the other to deliver", func() bool {
 		_, out, _ := firehosed(t, nil, "status", "-p", "shop", "-c", two("{}"), "--json")

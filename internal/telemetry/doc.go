@@ -6,6 +6,12 @@
 //
 //	units in = rows laid out + dead letters + units dropped by a named rule
 //
-// and firehosed_unaccounted_units is the difference. Anything but 0 that lasts is
-// a defect of firehosed: the alarm to have before all others.
+// and firehosed_unaccounted_units is the difference. Per table, dead letters among
+// them, and with what was read again counted again,
+//
+//	rows taken = rows committed + rows pending + rows let go, to be read again
+//
+// and firehosed_unaccounted_rows is the difference. Anything but 0 that lasts is
+// a defect of firehosed: the alarms to have before all others. deploy/alerts.yaml
+// has them as Prometheus rules.
 package telemetry

@@ -37,9 +37,9 @@ func Reference() (string, error) {
 
 ` + "`GET /metrics`" + ` of the admin address, in Prometheus' text form, with Go's own metrics of the process.
 
-The alarms to have first: ` + "`firehosed_unaccounted_units`" + ` other than 0 for minutes, any
-` + "`firehosed_table_halted`" + ` or ` + "`firehosed_halted_partitions`" + ` above 0, and ` + "`firehosed_held_seconds`" + ` on the way to
-the retention of the topic.
+` + "[`deploy/alerts.yaml`](../../deploy/alerts.yaml)" + ` has alarms as Prometheus rules. Those to have first: ` + "`firehosed_unaccounted_units`" + `
+or ` + "`firehosed_unaccounted_rows`" + ` other than 0 for minutes, any ` + "`firehosed_table_halted`" + `, ` + "`firehosed_halted_partitions`" + ` or
+` + "`firehosed_pipeline_ended`" + ` above 0, and ` + "`firehosed_held_seconds`" + ` on the way to the retention of the topic.
 
 | Metric | Type | Labels | Meaning |
 |---|---|---|---|
@@ -55,5 +55,19 @@ the retention of the topic.
 		slices.Sort(labels)
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
 	}
+	b.WriteString(`
+Why a file is small is the label ` + "`reason`" + ` of ` + "`firehosed_small_files_total`" + `:
+
+| Reason | Meaning | What changes it |
+|---|---|---|
+| ` + "`interval`" + ` | ` + "`commit_interval`" + ` was over before the file was full: the stream is slower than that | a longer interval, fewer partition values |
+| ` + "`memory`" + ` | the memory budget was short | a larger ` + "`memory_budget`" + `, fewer tables or partition values at once |
+| ` + "`max_rows`" + ` | ` + "`max_rows`" + ` was reached | a larger one |
+| ` + "`full`" + ` | another file of the same commit reached its size, or there were too many | |
+| ` + "`open_files`" + ` | ` + "`open_files`" + ` were being written, and this was the oldest | coarser partitions, a larger ` + "`open_files`" + ` |
+| ` + "`schema`" + ` | the table's columns changed | columns that are declared from the start |
+| ` + "`request`" + ` | somebody asked for a flush | |
+| ` + "`handover`" + ` | partitions were given away, or the worker stopped | fewer restarts and rebalances, ` + "`instance_id`" + ` |
+`)
 	return b.String(), nil
 }

@@ -23,6 +23,10 @@ func (g gauges) set(d *prometheus.Desc, v float64, labels ...string) {
 	g.out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 }
 
+func (g gauges) count(d *prometheus.Desc, n int64, labels ...string) {
+	g.out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+}
+
 // Describe implements prometheus.Collector. It names nothing: which tables there
 // are is known at a scrape only.
 func (state) Describe(chan<- *prometheus.Desc) {}
@@ -71,6 +75,11 @@ func (g gauges) status(name string, st pipeline.Status) {
 	if st.Paused {
 		paused = 1
 	}
+	ended := 0.0
+	if st.Ended != "" {
+		ended = 1
+	}
+	g.set(desc("firehosed_pipeline_ended", "1 when the pipeline has ended by itself while the process goes on; the log and the status say why.", "pipeline"), ended, name)
 	g.set(desc("firehosed_paused", "1 while the pipeline is paused.", "pipeline"), paused, name)
 	g.set(desc("firehosed_partitions", "Partitions that this worker reads.", "pipeline"), float64(len(st.Lanes)), name)
 	g.set(desc("firehosed_revision", "The revision of the configuration in force.", "pipeline"), float64(st.Stamp.Rev), name)
@@ -98,6 +107,12 @@ func (g gauges) table(name string, t *pipeline.TableStatus, held int) {
 	g.set(desc("firehosed_table_halted", "1 while the table waits for an operator.", "pipeline", "table", "class"), halted, name, t.Name, class)
 	g.set(desc("firehosed_buffer_bytes", "Memory held by rows of the table that are not yet committed.", "pipeline", "table"), float64(t.Held), name, t.Name)
 	g.set(desc("firehosed_pending_rows", "Rows of the table in memory or in files, not yet committed.", "pipeline", "table"), float64(t.Pending), name, t.Name)
+	g.count(desc("firehosed_taken_rows_total", "Rows written for the table, as often as they were read.", "pipeline", "table"), t.Taken, name, t.Name)
+	g.count(desc("firehosed_let_go_rows_total", "Rows given up uncommitted, as when a commit lost or a partition was given away. They are read again.", "pipeline", "table"),
+		t.LetGo, name, t.Name)
+	g.set(desc("firehosed_unaccounted_rows",
+		"Rows taken, less committed, pending and let go. Anything but 0 is a defect: rows were lost or made up on the way to the commit.", "pipeline", "table"),
+		float64(t.Taken-t.Rows-t.Pending-t.LetGo), name, t.Name)
 	g.set(desc("firehosed_held_by_table", "Partitions whose low watermark this table holds back.", "pipeline", "table"), float64(held), name, t.Name)
 	g.set(desc("firehosed_held_seconds", "For how long the table has taken no rows; 0 while it works. Retention may overtake it.", "pipeline", "table"),
 		t.DownFor.Seconds(), name, t.Name)

@@ -70,14 +70,14 @@ func TestState(t *testing.T) {
 	m := New("v1")
 	w := m.Pipeline("shop")
 	st := pipeline.Status{
-		Stamp: pipeline.Stamp{Rev: 3}, Held: 77, Paused: true,
+		Stamp: pipeline.Stamp{Rev: 3}, Held: 77, Paused: true, Ended: "superseded",
 		Lanes: []pipeline.LaneStatus{
 			{At: "5", Low: "3", HeldBy: "orders"},
 			{At: "5", Low: "5", HeldBy: "orders"},
 			{Halt: &pipeline.Halt{Class: pipeline.HaltTruncated}},
 		},
 		Tables: []pipeline.TableStatus{
-			{Name: "orders", Held: 64, Pending: 8, DownFor: 90 * time.Second, Lagging: 2, Halt: &pipeline.Halt{Class: pipeline.HaltRewound}},
+			{Name: "orders", Held: 64, Rows: 20, Pending: 8, Taken: 40, LetGo: 11, DownFor: 90 * time.Second, Lagging: 2, Halt: &pipeline.Halt{Class: pipeline.HaltRewound}},
 			{Name: "clicks", LastCommit: time.Unix(1700000000, 0)},
 		},
 	}
@@ -90,6 +90,11 @@ func TestState(t *testing.T) {
 		`firehosed_budget_bytes 1000`,
 		`firehosed_budget_used_bytes 77`,
 		`firehosed_paused{pipeline="shop"} 1`,
+		`firehosed_pipeline_ended{pipeline="shop"} 1`,
+		`firehosed_taken_rows_total{pipeline="shop",table="orders"} 40`,
+		`firehosed_let_go_rows_total{pipeline="shop",table="orders"} 11`,
+		`firehosed_unaccounted_rows{pipeline="shop",table="orders"} 1`,
+		`firehosed_unaccounted_rows{pipeline="shop",table="clicks"} 0`,
 		`firehosed_partitions{pipeline="shop"} 3`,
 		`firehosed_revision{pipeline="shop"} 3`,
 		`firehosed_halted_partitions{pipeline="shop"} 1`,
