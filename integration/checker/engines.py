@@ -13,7 +13,7 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from normal import exact, json_key, put_back, type_tree
+from normal import exact, integer, json_key, put_back, type_tree
 
 RESERVED = "_fh_"
 COORDINATES = ["_fh_partition", "_fh_offset", "_fh_sub"]
@@ -121,7 +121,7 @@ ENGINES = {e.name: e for e in (DuckDB, PyIceberg, ClickHouse)}
 def forms(batch, schema):
     """Returns the normal form of each row of a batch; schema is the table's, as metadata.json has it."""
     tree, rows = type_tree(schema), [{} for _ in range(batch.num_rows)]
-    rescued = {}
+    rescued = ([], [])
     for f in schema["fields"]:
         i = batch.schema.get_field_index(f["name"])
         if i < 0:
@@ -129,10 +129,8 @@ def forms(batch, schema):
         if f["name"] == RESERVED + "rescued":
             rescued = cells(batch.column(i), "string")
         elif not f["name"].startswith(RESERVED):
-            key = json_key(f)
-            for row, v in cells(batch.column(i), f["type"]).items():
-                rows[row][key] = v
-    for row, text in rescued.items():
+            put(rows, json_key(f), cells(batch.column(i), f["type"]))
+    for row, text in zip(*rescued):
         for pointer, value in rescued_values(text[1:]).items():
             put_back(rows[row], pointer, value, tree)
     return rows
@@ -145,70 +143,114 @@ def rescued_values(text):
     return rescued
 
 
+def pack(batch):
+    """Returns a batch as bytes. Pickling a slice would take along all that it is a slice of."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as w:
+        w.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+def unpack(data):
+    return pa.ipc.open_stream(data).read_next_batch()
+
+
+# ---- From Arrow to normal forms, a column at a time. What a column holds is a pair: the rows where a value is present,
+# ascending, and their forms. ----
+
+
 def cells(arr, t):
-    """Returns the normal forms of a column's cells by row, absent ones left out; t is the column's Iceberg type."""
+    """Returns the rows and normal forms of a column's present cells; t is the column's Iceberg type."""
     if isinstance(arr, pa.ChunkedArray):
         arr = arr.combine_chunks()
-    if not isinstance(t, str):
-        if t["type"] == "struct":
-            return structs(arr, t)
-        if t["type"] == "list":
-            return lists(arr, t)
-        return maps(arr, t)
-    valid = pc.indices_nonzero(pc.is_valid(arr)).to_pylist()
-    if not valid:
-        return {}
-    return dict(zip(valid, leaf(arr.drop_null() if arr.null_count else arr, t)))
+    rows = present(arr)
+    if not rows:
+        return [], []
+    if len(rows) < len(arr):
+        arr = arr.drop_null()
+    if isinstance(t, str):
+        return rows, leaf(arr, t)
+    below = {"struct": structs, "list": lists, "map": maps}[t["type"]](arr, t)
+    if all(below):
+        return rows, below
+    kept = [(r, v) for r, v in zip(rows, below) if v]
+    return [r for r, _ in kept], [v for _, v in kept]
+
+
+def present(arr):
+    if not arr.null_count:
+        return range(len(arr))
+    if arr.null_count == len(arr):
+        return []
+    return pc.indices_nonzero(arr.is_valid()).to_pylist()
+
+
+def put(dicts, key, found):
+    """Sets the member of some of the dicts."""
+    rows, values = found
+    if len(rows) == len(dicts):
+        for d, v in zip(dicts, values):
+            d[key] = v
+    else:
+        for row, v in zip(rows, values):
+            dicts[row][key] = v
 
 
 def leaf(arr, t):
+    """Returns the forms of an array without nulls."""
     if pa.types.is_dictionary(arr.type):
         arr = arr.dictionary_decode()
     if t in ("long", "int"):
-        return [exact(str(v)) for v in arr.to_pylist()]
+        return [integer(v) for v in arr.to_pylist()]
     if t in ("double", "float"):
         return [exact(repr(v)) if v == v and abs(v) != float("inf") else f"n{v}" for v in arr.to_pylist()]
     if t == "boolean":
         return [bool(v) for v in arr.to_pylist()]
     if t.startswith("timestamp"):
         unit = {"us": 1, "ns": 1000, "ms": 1 / 1000, "s": 1 / 1_000_000}[arr.type.unit]
-        return ["t%d" % (v // unit if unit >= 1 else round(v / unit)) for v in arr.cast(pa.int64()).to_pylist()]
+        instants = arr.cast(pa.int64())
+        if unit == 1:
+            return prefixed("t", instants.cast(pa.string()))
+        return ["t%d" % (v // unit if unit >= 1 else round(v / unit)) for v in instants.to_pylist()]
     if t.startswith("decimal"):
         return [exact(str(v)) for v in arr.to_pylist()]
     if t in ("binary", "uuid") or t.startswith("fixed"):
         return ["s" + (v.hex() if isinstance(v, bytes) else str(v)) for v in arr.to_pylist()]
     if pa.types.is_binary(arr.type) or pa.types.is_large_binary(arr.type):
-        return ["s" + v.decode() for v in arr.to_pylist()]
+        return prefixed("s", arr.cast(pa.large_string()))  # it checks that they are UTF-8
+    if pa.types.is_string(arr.type) or pa.types.is_large_string(arr.type):
+        return prefixed("s", arr)
     return ["s" + str(v) for v in arr.to_pylist()]
 
 
+def prefixed(prefix, arr):
+    return pc.binary_join_element_wise(pa.scalar(prefix, arr.type), arr, pa.scalar("", arr.type)).to_pylist()
+
+
 def structs(arr, t):
-    out = {}
-    fields = {arr.type.field(i).name: i for i in range(arr.type.num_fields)}
-    children = arr.flatten()
+    """Returns the forms of an array without nulls, empty where all members are absent."""
+    out = [{} for _ in range(len(arr))]
+    children = dict(zip((arr.type.field(i).name for i in range(arr.type.num_fields)), arr.flatten()))
     for f in t["fields"]:
-        key = json_key(f)
-        for row, v in cells(children[fields[f["name"]]], f["type"]).items():
-            out.setdefault(row, {})[key] = v
+        put(out, json_key(f), cells(children[f["name"]], f["type"]))
     return out
 
 
 def lists(arr, t):
-    below = cells(arr.values, t["element"])
-    at, out = arr.offsets.to_pylist(), {}
-    for row in pc.indices_nonzero(pc.is_valid(arr)).to_pylist():
-        if at[row] < at[row + 1]:
-            out[row] = [below.get(i) for i in range(at[row], at[row + 1])]
+    """Returns the forms of an array without nulls; an absent element is None."""
+    flat = arr.flatten()
+    below = [None] * len(flat)
+    for i, v in zip(*cells(flat, t["element"])):
+        below[i] = v
+    out, at = [], 0
+    for n in pc.list_value_length(arr).to_pylist():
+        out.append(below[at:at + n])
+        at += n
     return out
 
 
 def maps(arr, t):
-    keys, values = arr.keys.to_pylist(), cells(arr.items, t["value"])
-    at, out = arr.offsets.to_pylist(), {}
-    for row in pc.indices_nonzero(pc.is_valid(arr)).to_pylist():
-        m = {keys[i]: values[i] for i in range(at[row], at[row + 1]) if i in values}
-        if m:
-            out[row] = m
-    return out
-
-
+    """Returns the forms of an array without nulls, empty where all members are absent."""
+    keys, values = arr.keys.to_pylist(), dict(zip(*cells(arr.items, t["value"])))
+    at = arr.offsets.to_pylist()
+    return [{keys[i]: values[i] for i in range(at[row], at[row + 1]) if i in values} for row in range(len(arr))]

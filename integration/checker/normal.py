@@ -18,7 +18,10 @@ import ast
 import hashlib
 import json
 import re
+from datetime import datetime, timedelta
 from decimal import Decimal
+
+import orjson
 
 DOUBLES = ("double", "float")
 INSTANTS = ("timestamptz", "timestamp", "timestamptz_ns", "timestamp_ns")
@@ -31,10 +34,11 @@ class Number(str):
 class Node:
     """The table's type at a path: a leaf's name, or "struct", "list", "map" with what is below."""
 
-    __slots__ = ("kind", "fields", "element")
+    __slots__ = ("kind", "fields", "element", "special")
 
     def __init__(self, kind, fields=None, element=None):
         self.kind, self.fields, self.element = kind, fields, element
+        self.special = {k for k, n in (fields or {}).items() if n.kind in DOUBLES + INSTANTS}
 
 
 NOTHING = Node("none", {})
@@ -85,6 +89,58 @@ def normal(v, node):
     return [normal(x, below) for x in v] or None
 
 
+class Unsure(Exception):
+    """The quick way cannot tell the normal form."""
+
+
+def quick(v, node, count):
+    """Returns what normal returns for an object that orjson parsed, or raises Unsure. It adds to count[0] the members of
+    v and below. orjson keeps no text of a number, so a fraction is unsure: an integer is not, orjson makes a float of
+    one beyond 64 bits."""
+    if node.kind == "map":
+        raise Unsure
+    count[0] += len(v)
+    out, fields = {}, node.fields or NOTHING.fields
+    for k, x in v.items():
+        t = type(x)
+        if t is str:
+            out[k] = instant(x) if k in node.special and fields[k].kind in INSTANTS else "s" + x
+        elif t is dict:
+            if x and (n := quick(x, fields.get(k, NOTHING), count)):
+                out[k] = n
+        elif t is int:
+            out[k] = double(str(x)) if k in node.special and fields[k].kind in DOUBLES else integer(x)
+        elif t is list:
+            if x:
+                out[k] = quick_list(x, fields.get(k, NOTHING).element or NOTHING, count)
+        elif t is bool:
+            out[k] = x
+        elif x is not None:
+            raise Unsure
+    return out or None
+
+
+def quick_list(values, node, count):
+    out = []
+    for x in values:
+        if type(x) is dict:
+            out.append(quick(x, node, count))
+        elif type(x) is list:
+            out.append(quick_list(x, node.element or NOTHING, count) if x else None)
+        elif type(x) is float:
+            raise Unsure
+        else:
+            out.append(normal(Number(x) if type(x) is int else x, node))
+    return out
+
+
+def integer(x):
+    """Returns the normal form of an int."""
+    if x % 10:
+        return f"n{x}e0"
+    return exact(str(x))
+
+
 def exact(text):
     """Returns the normal form of a number as the decimal that its text says."""
     digits = text[1:] if text[0] == "-" else text
@@ -115,11 +171,18 @@ def double(text):
     return exact(repr(f)) if exact("%.*e" % (digits - 1, f)) == want else want
 
 
+EPOCH, MICROSECOND = datetime(1970, 1, 1), timedelta(microseconds=1)
+SIMPLE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 RFC3339 = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII)
 
 
 def instant(text):
     """Returns the form below a timestamp column: the instant, or the text if it is none of whole microseconds."""
+    if len(text) == 20 and text[19] == "Z" and SIMPLE.match(text):
+        try:
+            return "t%d" % ((datetime.fromisoformat(text[:19]) - EPOCH) // MICROSECOND)
+        except ValueError:
+            pass  # the year 0, or no date
     m = RFC3339.fullmatch(text)
     if not m:
         return "s" + text
@@ -200,4 +263,8 @@ DECODER = json.JSONDecoder(parse_int=Number, parse_float=Number, parse_constant=
 
 def digest(form):
     """Returns 16 bytes that stand for a row's normal form."""
-    return hashlib.blake2b(json.dumps(form or {}, sort_keys=True).encode(), digest_size=16).digest()
+    try:
+        text = orjson.dumps(form or {}, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # half a surrogate pair, or nested too deep for it
+        text = json.dumps(form or {}, sort_keys=True).encode()
+    return hashlib.blake2b(text, digest_size=16).digest()

@@ -1,9 +1,11 @@
 import unittest
+import unittest.mock
 
 import pyarrow as pa
 
-import normal as n
+import check
 import engines
+import normal as n
 import truth
 
 
@@ -97,6 +99,59 @@ class Units(unittest.TestCase):
         f(b'[{"a":1}]', (dead, b'[{"a":1}]'))
         f(b'{"a":"\xff"}', (dead, b'{"a":"\xff"}'))
         f(b"12", (dead, b"12"))
+
+
+class Quick(unittest.TestCase):
+    """The quick way must say what the careful one says, or nothing."""
+
+    class Table:
+        tree = n.type_tree(SCHEMA)
+
+    def test_agrees(self):
+        check.start({"": self.Table}, "", "")
+        sure = [
+            b'{}', b'{"a":0,"b.c":-120,"z":18446744073709551615}', b' {"a":1}'[1:], b'{"a":1}\n', b'{"x":{"y":{"z":[]}},"u":[{}]}',
+            b'{"l":[{"x":"u","y":true},{},null,[],[[]],7,-70,"1970-01-01T00:00:00Z"],"a":"text","s":[1,{"at":0}]}',
+            b'{"s":{"at":"1970-01-01T01:00:00+01:00","no":"1970-01-01T00:00:00Z"},"b.c":9007199254740993}',
+            b'{"s":{"at":"2024-02-29T23:59:59Z"}}', b'{"s":{"at":"0000-01-01T00:00:00Z"}}', b'{"s":{"at":"2023-02-29T00:00:00Z"}}',
+            b'{"s":{"at":"2016-12-31T23:59:60Z"}}', b'{"s":{"at":"2016-12-31T24:00:00Z"}}', b'{"s":{"at":"2016-12-31 23:59:59Z"}}',
+            '{"\u00e9\\u00e9":"\\u0000\u20ac\\/"}'.encode(), b'{"a": 1, "b":\t2}',
+        ]
+        unsure = [
+            b'{"a":1.0}', b'{"l":[1.5]}', b'{"l":[[1e2]]}', b'{"a":12345678901234567890123}', b'{"a":-9223372036854775809}', b'{"a":1e400}',
+            b'{"a":1,"a":1}', b'{"a":1,"a" :2}', b'{"s":{"at":0,"at":1}}', b'{"l":[{"x":1,"x":2}]}', b'{"x":"\\":","a":1,"a":2}',
+            b'{"a" :1}', b'{"x":":"}', b'{"a":1}{"a":2}', b'{"a":1}x', b'{"a":NaN}', b'{"a":01}', b'{"a":"\xff"}', b'{"a":"\\ud83d"}',
+            b'{"a":"\t"}', b'{"a":1,}', b'[{"a":1}]', b'1', b'', b' ', None, b'\xef\xbb\xbf{"a":1}', b'{"a":' * 2000 + b'1' + b'}' * 2000,
+        ]
+        for value in sure + unsure:
+            got = check.quick(value, check.key(1, 2, 0), None)
+            self.assertEqual(got is not None, value in sure, value)
+            if got:
+                with unittest.mock.patch.object(check, "quick", lambda *_: None):
+                    self.assertEqual(check.judge_records(([(1, 2, value)], None)), ([got], [], [], 0, 1), value)
+
+    def test_maps_are_left_to_the_careful_way(self):
+        t = self.Table()
+        t.tree = n.type_tree({"type": "struct", "fields": [
+            {"id": 1, "name": "m", "type": {"type": "map", "key-id": 2, "key": "string", "value-id": 3, "value": "double"}}]})
+        check.start({"": t}, "", "")
+        self.assertIsNone(check.quick(b'{"m":{"k":1}}', 0, None))
+
+
+class Columns(unittest.TestCase):
+    def test_slices(self):
+        """A part of a batch has the forms of that part of the rows, packed or not."""
+        t = pa.timestamp("us", "UTC")
+        kinds = {"a": pa.int64(), "b_c": pa.float64(), "s": pa.struct([("at", t)]),
+                 "l": pa.list_(pa.struct([("x", pa.string()), ("y", pa.bool_())])), "_fh_rescued": pa.string()}
+        rows = [{"a": i, "l": [{"x": str(i), "y": None}] * (i % 3), "s": {"at": i} if i % 2 else None} for i in range(10)]
+        batch = pa.RecordBatch.from_pylist(rows, schema=pa.schema(kinds.items()))
+        whole = engines.forms(batch, SCHEMA)
+        self.assertEqual(whole[5], {"a": "n5e0", "l": [{"x": "s5"}, {"x": "s5"}], "s": {"at": "t5"}})
+        for at, size in ((0, 10), (3, 4), (9, 1)):
+            part = batch.slice(at, size)
+            self.assertEqual(engines.forms(part, SCHEMA), whole[at:at + size])
+            self.assertEqual(engines.forms(engines.unpack(engines.pack(part)), SCHEMA), whole[at:at + size])
 
 
 if __name__ == "__main__":
