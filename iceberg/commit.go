@@ -12,6 +12,7 @@ import (
 	icego "github.com/apache/iceberg-go"
 	icecat "github.com/apache/iceberg-go/catalog"
 	icetable "github.com/apache/iceberg-go/table"
+	"github.com/google/uuid"
 
 	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
@@ -49,7 +50,7 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 	if err != nil {
 		return nil, err
 	}
-	bound := log.Bound(t.name)
+	bound, before := log.Bound(t.name), t.sight()
 	tbl, err := t.sink.loadTable(ctx, cat, t.ident)
 	if errors.Is(err, icecat.ErrNoSuchTable) && bound != nil {
 		return nil, t.halt(Replaced, "the catalog has no table %v any more", t.ident)
@@ -62,7 +63,9 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 		return nil, err
 	}
 	md := tbl.Metadata()
-	if err := t.accept(md); err != nil {
+	if err := t.accept(md, before); errors.Is(err, errAgain) {
+		return t.look(ctx, log)
+	} else if err != nil {
 		return nil, err
 	}
 	b := &base{tbl: tbl, md: md, log: log, reg: effective(md, t.sink.pipeline, bound)}
@@ -75,18 +78,36 @@ func (t *table) look(ctx context.Context, log *pipeline.Decisions) (*base, error
 	return b, nil
 }
 
+// sight is the newest that was seen of a table.
+type sight struct {
+	uuid uuid.UUID
+	seq  int64 // the highest sequence number
+}
+
+func (t *table) sight() sight {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.sight
+}
+
 // accept remembers the highest sequence number seen of the table, and its schema.
-func (t *table) accept(md icetable.Metadata) error {
+// before is what had been seen when the load began that md came from: one that shows
+// less than that is refused. errAgain: another load showed more while this one was on
+// its way.
+func (t *table) accept(md icetable.Metadata, before sight) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	seq, id := md.LastSequenceNumber(), md.TableUUID()
-	if t.mu.uuid == id && seq < t.mu.seen {
-		return fmt.Errorf("load table %s: the catalog shows sequence number %d, it has shown %d before", t.name, seq, t.mu.seen)
+	if t.mu.uuid == id && seq < t.mu.seq {
+		if before != t.mu.sight {
+			return errAgain
+		}
+		return fmt.Errorf("load table %s: the catalog shows sequence number %d, it has shown %d before", t.name, seq, t.mu.seq)
 	}
 	if t.mu.uuid != id {
 		t.mu.layouts = nil
 	}
-	t.mu.uuid, t.mu.seen = id, seq
+	t.mu.sight = sight{id, seq}
 	if len(t.mu.layouts) > 0 && t.mu.layouts[0].same(md) {
 		return nil
 	}
@@ -187,7 +208,7 @@ func (t *table) send(ctx context.Context, b *base, ch *change, e *edit, attempt 
 		return fmt.Errorf("commit to table %s: %w", t.name, err)
 	}
 	log.LogAttrs(ctx, slog.LevelDebug, "commit.done")
-	_ = t.accept(md) // a load beside us may have shown more
+	_ = t.accept(md, t.sight()) // a load beside us may have shown more
 	return nil
 }
 

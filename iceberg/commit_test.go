@@ -294,6 +294,47 @@ func TestStaleLoadIsNeverJudged(t *testing.T) {
 	}
 }
 
+// lateCatalog holds answers to loads back.
+type lateCatalog struct {
+	Catalog
+	late func() // called, once, before the next answer is passed on
+}
+
+func (c *lateCatalog) LoadTable(ctx context.Context, ident icetable.Identifier) (*icetable.Table, error) {
+	tbl, err := c.Catalog.LoadTable(ctx, ident)
+	if f := c.late; f != nil {
+		c.late = nil
+		f()
+	}
+	return tbl, err
+}
+
+// Two loads in one process overlap, and the first to ask is the last to hear. What it hears is older, and no fault of the
+// catalog: only a load that began after the newer one was seen must not show less.
+func TestLoadsMayOverlap(t *testing.T) {
+	r := newRig(t)
+	w, other := r.worker(), r.worker()
+	r.must(r.commit(w, -1, 100))
+	w.sink.cat = &lateCatalog{Catalog: w.sink.cat, late: func() {
+		r.must(r.commit(other, 100, 200))
+		if _, err := w.Watermarks(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}}
+	b, err := w.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := b.md.LastSequenceNumber(), r.meta().LastSequenceNumber(); got != want {
+		t.Errorf("sequence number %d, want %d", got, want)
+	}
+	r.srv.SetFault(func(int) icebergtest.Fault { return icebergtest.Fault{Stale: true} })
+	r.must(r.commit(w, 200, 300))
+	if _, err := w.load(t.Context()); err == nil || !strings.Contains(err.Error(), "it has shown") {
+		t.Errorf("a load that shows less than one before: %v", err)
+	}
+}
+
 func TestRetentionOfTheBranchStays(t *testing.T) {
 	r := newRig(t)
 	w := r.worker()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/google/uuid"
-
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -22,8 +20,7 @@ type table struct {
 
 	mu struct {
 		sync.Mutex
-		uuid    uuid.UUID // of the table last seen
-		seen    int64     // its highest sequence number
+		sight
 		layouts []*layout // that it has had, newest first
 	}
 }
