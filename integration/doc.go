@@ -6,7 +6,7 @@
 // integration/components/up.sh starts them and prints the environment. Sizes
 // are flags:
 //
-//	go test ./integration -run TestKillLoop -records 2000000 -kills 20 -timeout 2h
+//	go test ./integration -v -run 'TestKillLoop/sqlite$' -records 2000000 -kills 20 -timeout 4h
 //
 // The subfolders: components starts the real components, gen makes records,
 // checker judges tables and imports nothing of ours. TestCommitsStayCheap alone runs

@@ -1,12 +1,11 @@
 package integration
 
 import (
-	"math/rand/v2"
 	"testing"
 	"time"
 )
 
-// poll is how often a test looks; patience is how long it waits for progress before it gives up.
+// poll is how often a test looks; patience is how long it waits without progress before it gives up.
 const (
 	poll     = 50 * time.Millisecond
 	patience = 2 * time.Minute
@@ -20,62 +19,87 @@ func TestKillLoop(t *testing.T) {
 		records int
 		kills   int
 	}{
-		{"sqlite", *records, *kills},
-		{"rest-s3", *records / 10, min(*kills, 5)},
-		{"postgres-s3", *records / 10, min(*kills, 3)},
-		{"rest", *records / 10, min(*kills, 3)},
+		{"sqlite", 200_000, 5},
+		{"rest-s3", 20_000, 5},
+		{"postgres-s3", 20_000, 3},
+		{"rest", 20_000, 3},
 	} {
 		t.Run(c.place, func(t *testing.T) {
-			w := newWorld(t, c.place, c.records)
-			w.killLoop(c.kills)
+			kills := sized(*kills, c.kills)
+			w := newWorld(t, c.place, sized(*records, c.records))
+			w.killLoop(0, kills, kills)
+			w.finish(w.start())
+			w.wantMidCommit()
 			w.judge("", w.name)
 		})
 	}
 }
 
-// killLoop runs one worker after another until everything is committed, and kills all but the last.
-func (w *world) killLoop(kills int) {
+// killLoop starts and kills n workers, one after another. The stream is cut into cuts+1 equal pieces; each worker gets one
+// more, the first of them piece number from. It is not killed before all earlier pieces are committed, so the kills spread
+// over the stream, and half of its piece is held back until it is about to be, so there is something to commit.
+func (w *world) killLoop(from, n, cuts int) {
 	w.t.Helper()
-	rng := rand.New(rand.NewPCG(*seed, 1))
-	began, mid := time.Now(), 0
-	for life := range kills {
-		w.allow(w.total * (life + 1) / (kills + 1))
+	for life := from; life < from+n; life++ {
+		w.allow(w.total * (2*life + 1) / (2 * (cuts + 1)))
 		p := w.start()
-		inCommit := life%2 == 0 || mid*4 < life // make up for one that was over before the signal came
-		w.until("a worker commits", p, func() bool { return p.committed() > rng.IntN(2) })
+		w.until("a worker commits", func() bool { return p.committed() > w.rng.IntN(2) && w.passed(w.total*life/(cuts+1)) }, p)
+		inCommit := life%2 == 0 || w.behind()
 		if inCommit {
 			p.arm()
-			select {
-			case <-p.done:
-			case <-time.After(5 * time.Second): // nothing left to commit
-			}
+		}
+		w.allow(w.total * (life + 1) / (cuts + 1))
+		if inCommit {
+			p.await(30 * time.Second)
 		} else {
-			time.Sleep(time.Duration(rng.IntN(2000)) * time.Millisecond)
+			time.Sleep(time.Duration(w.rng.IntN(2000)) * time.Millisecond)
 		}
-		p.kill()
-		<-p.done
-		if p.midCommit() {
-			mid++
-		}
+		w.kill(p)
 	}
-	w.allow(w.total)
-	p := w.start()
-	w.drain(p)
-	p.stop(w.t)
-	w.t.Logf("%d records, %d kills, %d of them with a commit in flight: %v", w.total, kills, mid, time.Since(began).Round(time.Second))
-	if want := kills / 4; mid < want {
+}
+
+// kill ends a worker that lives until then, and counts.
+func (w *world) kill(p *worker) {
+	w.t.Helper()
+	p.kill()
+	<-p.done
+	if !p.killed() {
+		w.t.Fatalf("a worker ended before it was killed: %v", p.alive())
+	}
+	w.sum.Kills++
+	if p.midCommit() {
+		w.sum.KillsMidCommit++
+	}
+}
+
+// behind reports whether too few of the kills so far came in the middle of a commit: a commit can be over before the
+// signal arrives.
+func (w *world) behind() bool { return w.sum.KillsMidCommit*4 < w.sum.Kills }
+
+// wantMidCommit wants a quarter of the kills to have come with a commit in flight.
+func (w *world) wantMidCommit() {
+	w.t.Helper()
+	if mid, want := w.sum.KillsMidCommit, w.sum.Kills/4; mid < want {
 		w.t.Errorf("%d kills with a commit in flight, want at least %d", mid, want)
 	}
+}
+
+// finish lets the producer end, waits until everything is committed, and asks the workers to stop.
+func (w *world) finish(crew ...*worker) {
+	w.t.Helper()
+	w.allow(w.total)
+	w.drain(crew...)
+	for _, p := range crew {
+		p.stop(w.t)
+	}
+	w.sum.RunSeconds = w.lap()
 }
 
 // drain waits until every record is below the group's offsets. Every worker must live on.
 func (w *world) drain(ps ...*worker) {
 	w.t.Helper()
-	if err := <-w.done; err != nil {
-		w.t.Fatalf("produce: %v", err)
-	}
-	w.done <- nil
-	last, since := int64(-1), time.Now()
+	w.produced()
+	last, since := -1, time.Now()
 	for {
 		lag, err := w.lag()
 		if err == nil && lag == 0 {
@@ -96,15 +120,21 @@ func (w *world) drain(ps ...*worker) {
 	}
 }
 
-// until waits for cond while the worker lives.
-func (w *world) until(what string, p *worker, cond func() bool) {
+// until waits for cond while every one of the workers lives. Commits are progress.
+func (w *world) until(what string, cond func() bool, crew ...*worker) {
 	w.t.Helper()
-	for end := time.Now().Add(patience); !cond(); time.Sleep(poll) {
-		if gone := p.alive(); gone != nil {
-			w.t.Fatalf("until %s: %v", what, gone)
+	last, since := 0, time.Now()
+	for ; !cond(); time.Sleep(poll) {
+		for _, p := range crew {
+			if gone := p.alive(); gone != nil {
+				w.t.Fatalf("until %s: %v", what, gone)
+			}
 		}
-		if time.Now().After(end) {
-			w.t.Fatalf("until %s: not within %v", what, patience)
+		if n := committed(crew); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Since(since) > patience {
+			w.t.Fatalf("until %s: no progress for %v", what, patience)
 		}
 	}
 }

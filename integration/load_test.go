@@ -20,21 +20,18 @@ var overhead = flag.Int64("overhead", 150, "MiB that a worker may take beyond it
 // a while in the middle, and wants memory to stay near the budget, and every record in its table.
 func TestBacklogAndOutage(t *testing.T) {
 	const budget = 32 // MiB, the smallest there is
-	w := newWorld(t, "rest", *records*11/10)
+	w := newWorld(t, "rest", sized(*records, 220_000))
 	catalog, err := newGate(t, os.Getenv("FIREHOSED_REST"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.place.sink = strings.Replace(w.place.sink, os.Getenv("FIREHOSED_REST"), catalog.url, 1)
 	w.top = fmt.Sprintf("memory_budget: %dMiB", budget)
-	w.configure("")
+	w.configure("only", "")
 	w.allow(w.total)
-	if err := <-w.done; err != nil {
-		t.Fatalf("produce: %v", err)
-	}
-	w.done <- nil
+	w.produced()
 	p := w.start()
-	w.until("the worker commits", p, func() bool { return p.committed() > 0 })
+	w.until("the worker commits", func() bool { return p.committed() > 0 }, p)
 	catalog.shut(true)
 	time.Sleep(*outage)
 	if err := p.alive(); err != nil {

@@ -27,6 +27,7 @@ type worker struct {
 	mu struct {
 		sync.Mutex
 		armed     bool            // die at the next commit.send
+		reading   bool            // it has been given partitions
 		committed int             // commits of rows that were answered
 		inFlight  map[string]bool // tables with a commit of rows that was sent and not answered
 		tail      []string        // the last lines that are no debug event
@@ -102,6 +103,8 @@ func (p *worker) line(line []byte) {
 		p.mu.tail = p.mu.tail[max(0, len(p.mu.tail)-8):]
 	}
 	switch {
+	case e.Msg == "reading partitions":
+		p.mu.reading = true
 	case send:
 		p.mu.inFlight[e.Table] = true
 	case e.Msg == "commit.done":
@@ -121,6 +124,13 @@ func (p *worker) committed() int {
 	return p.mu.committed
 }
 
+// reading reports whether the worker was ever given partitions.
+func (p *worker) reading() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.reading
+}
+
 // arm makes the worker die when it next sends a commit.
 func (p *worker) arm() {
 	p.mu.Lock()
@@ -136,6 +146,24 @@ func (p *worker) signal(t *testing.T, s syscall.Signal) {
 }
 
 func (p *worker) kill() { _ = p.cmd.Process.Kill() }
+
+// killed reports, of a dead worker, whether SIGKILL was what ended it.
+func (p *worker) killed() bool {
+	var e *exec.ExitError
+	if !errors.As(p.err, &e) {
+		return false
+	}
+	status, ok := e.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
+// await waits until the worker is gone, or for so long.
+func (p *worker) await(d time.Duration) {
+	select {
+	case <-p.done:
+	case <-time.After(d):
+	}
+}
 
 // midCommit reports, of a dead worker, whether it died with a commit sent and not answered.
 func (p *worker) midCommit() bool {

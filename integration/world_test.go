@@ -1,10 +1,10 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	records = flag.Int("records", 200_000, "records of the kill loop; the other tests take a fraction")
-	kills   = flag.Int("kills", 5, "times that the kill loop kills a worker")
+	records = flag.Int("records", 0, "records of each test; 0: as many as its short form takes, 20,000 to 220,000")
+	kills   = flag.Int("kills", 0, "kills of each test; 0: as many as its short form has, 2 to 5")
 	seed    = flag.Uint64("seed", 1, "of records, moments of kills and choices")
 	engines = flag.String("engines", "duckdb,pyiceberg", "that judge the tables: duckdb, pyiceberg, clickhouse")
 	binary  = flag.String("binary", "", "firehosed to test; default: built from this tree")
@@ -31,6 +31,14 @@ var (
 )
 
 const partitions = 6
+
+// sized returns a flag's value, or the short form's where it is not given.
+func sized(flag, short int) int {
+	if flag > 0 {
+		return flag
+	}
+	return short
+}
 
 // need skips the test unless FIREHOSED_IT names the components.
 func need(t *testing.T, components ...string) {
@@ -77,6 +85,7 @@ type place struct {
 	sink    string              // YAML below sink.iceberg
 	env     []string            // for the worker
 	address func(string) string // a table's, for the checker
+	prefix  string              // of its objects in the bucket, if it is there
 }
 
 // places returns the combinations of warehouse and catalog by name. dir is the test's own.
@@ -84,6 +93,7 @@ func places(dir string) map[string]place {
 	unique := filepath.Base(dir)
 	pg, rest, restS3 := os.Getenv("FIREHOSED_POSTGRES"), os.Getenv("FIREHOSED_REST"), os.Getenv("FIREHOSED_REST_S3")
 	bucket := os.Getenv("FIREHOSED_S3_BUCKET")
+	restPrefix := strings.TrimPrefix(os.Getenv("FIREHOSED_REST_S3_WAREHOUSE"), "s3://"+bucket+"/")
 	s3 := fmt.Sprintf("s3: {endpoint: %q, region: us-east-1, path_style: true}", os.Getenv("FIREHOSED_S3_ENDPOINT"))
 	keys := []string{
 		"AWS_ACCESS_KEY_ID=" + os.Getenv("FIREHOSED_S3_KEY"), "AWS_SECRET_ACCESS_KEY=" + os.Getenv("FIREHOSED_S3_SECRET"),
@@ -101,12 +111,14 @@ func places(dir string) map[string]place {
 			sink:    fmt.Sprintf("warehouse: s3://%s/%s\ncatalog: {sqlite: {path: %q}}\n%s", bucket, unique, dir+"/catalog.db", s3),
 			env:     keys,
 			address: at("sqlite:" + dir + "/catalog.db"),
+			prefix:  unique + "/",
 		},
 		"postgres-s3": {
 			needs:   []string{"postgres", "s3"},
 			sink:    fmt.Sprintf("warehouse: s3://%s/%s\ncatalog: {postgres: {dsn: {env: CATALOG_DSN}}}\n%s", bucket, unique, s3),
 			env:     append([]string{"CATALOG_DSN=" + pg}, keys...),
 			address: at("postgres:" + pg),
+			prefix:  unique + "/",
 		},
 		"rest": {
 			needs:   []string{"rest"},
@@ -118,6 +130,7 @@ func places(dir string) map[string]place {
 			sink:    fmt.Sprintf("warehouse: %s/%s\ncatalog: {rest: {uri: %q}}\n%s", os.Getenv("FIREHOSED_REST_S3_WAREHOUSE"), unique, restS3, s3),
 			env:     keys,
 			address: at("rest:" + restS3),
+			prefix:  restPrefix + "/" + unique + "/",
 		},
 	}
 }
@@ -128,7 +141,6 @@ type world struct {
 	dir, name string // the name of the topic, the pipeline and its namespace
 	place     place
 	config    string // path of the configuration
-	static    string // the worker's instance_id, where there is only one worker
 	top       string // YAML at the top of the configuration
 	stream    *gen.Stream
 	total     int
@@ -137,12 +149,19 @@ type world struct {
 
 	allowed chan int   // how many records may be in the topic by now
 	done    chan error // of the producer
+
+	rng   *rand.Rand // chooses moments and victims
+	began time.Time  // of the phase that lap ends
+	sum   figures
 }
 
 // newWorld makes a topic and a producer that appends total records to it, as many as allow lets it.
 func newWorld(t *testing.T, where string, total int) *world {
 	t.Helper()
 	need(t, "kafka", "readers")
+	if strings.Contains(*engines, "clickhouse") {
+		need(t, "clickhouse")
+	}
 	dir := t.TempDir()
 	if *keep != "" {
 		dir = filepath.Join(*keep, strings.ReplaceAll(t.Name(), "/", "-"))
@@ -155,9 +174,17 @@ func newWorld(t *testing.T, where string, total int) *world {
 	if err := os.Mkdir(named, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, dir: named, name: name, static: "only", total: total, allowed: make(chan int, 100), done: make(chan error, 1)}
+	w := &world{
+		t: t, dir: named, name: name, total: total,
+		allowed: make(chan int, 100), done: make(chan error, 1),
+		rng: rand.New(rand.NewPCG(*seed, 1)), began: time.Now(),
+		sum: figures{Test: t.Name(), Seed: *seed},
+	}
 	w.place = places(named)[where]
 	need(t, w.place.needs...)
+	if w.place.prefix != "" {
+		emptyLater(t, w.place.prefix)
+	}
 	samples, err := os.ReadFile("testdata/github-events.ndjson")
 	if err != nil {
 		t.Fatal(err)
@@ -184,16 +211,17 @@ func newWorld(t *testing.T, where string, total int) *world {
 		}
 	})
 	go func() { w.done <- w.produce(t.Context()) }()
-	w.configure("")
+	w.configure("only", "")
 	return w
 }
 
-// configure writes the pipeline's configuration. more is YAML of the pipeline beside source and sink.
-func (w *world) configure(more string) {
+// configure writes the pipeline's configuration. A worker with an instance gets its partitions back at once when it starts
+// again, and there is one of it at a time; "" where workers share a file. more is YAML beside source and sink.
+func (w *world) configure(instance, more string) {
 	w.t.Helper()
 	var member string
-	if w.static != "" { // it gets its partitions back at once
-		member = ", instance_id: " + w.static
+	if instance != "" {
+		member = ", instance_id: " + instance
 	}
 	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
 %s
@@ -254,8 +282,17 @@ func (w *world) produce(ctx context.Context) error {
 	return failed
 }
 
+// produced waits until the producer has appended every record.
+func (w *world) produced() {
+	w.t.Helper()
+	if err := <-w.done; err != nil {
+		w.t.Fatalf("produce: %v", err)
+	}
+	w.done <- nil
+}
+
 // lag returns how many records lie above the pipeline's group offsets.
-func (w *world) lag() (int64, error) {
+func (w *world) lag() (int, error) {
 	ends, err := w.admin.ListEndOffsets(w.t.Context(), w.name)
 	if err != nil {
 		return 0, err
@@ -264,64 +301,21 @@ func (w *world) lag() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	var lag int64
+	lag := 0
 	ends.Each(func(e kadm.ListedOffset) {
 		at, _ := got.Lookup(e.Topic, e.Partition)
-		lag += e.Offset - max(at.At, 0)
+		lag += int(e.Offset - max(at.At, 0))
 	})
 	return lag, nil
 }
 
-// run runs a command of the binary and returns what it printed.
-func (w *world) run(args ...string) (string, error) {
-	w.t.Helper()
-	path, err := build()
+// passed reports whether the pipeline's group offsets have passed n records.
+func (w *world) passed(n int) bool {
+	got, err := w.admin.FetchOffsets(w.t.Context(), w.name)
 	if err != nil {
-		w.t.Fatalf("build firehosed: %v", err)
+		return false
 	}
-	cmd := exec.CommandContext(w.t.Context(), path, args...)
-	cmd.Env = append(os.Environ(), w.place.env...)
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	return out.String(), err
-}
-
-// judge asks the program itself, and then the checker. by says how a record finds its table: "" where there is one,
-// "any", or a JSON pointer to the table's name.
-func (w *world) judge(by string, tables ...string) {
-	w.t.Helper()
-	if err := <-w.done; err != nil {
-		w.t.Fatalf("produce: %v", err)
-	}
-	began := time.Now()
-	out, err := w.run("verify", "-c", w.config)
-	w.t.Logf("firehosed verify (%v):\n%s", time.Since(began).Round(time.Second), out)
-	if err != nil {
-		w.t.Errorf("firehosed verify: %v", err)
-	}
-	began = time.Now()
-	args := []string{
-		"checker/check.py", "--brokers", os.Getenv("FIREHOSED_KAFKA"), "--topic", w.name, "--engines", *engines,
-		"--dead-letters", w.place.address(w.name + "." + w.name + "_dlq"),
-	}
-	switch by {
-	case "":
-	case "any":
-		args = append(args, "--any")
-	default:
-		args = append(args, "--by", by)
-	}
-	for _, t := range tables {
-		address := w.place.address(w.name + "." + t)
-		if strings.HasPrefix(by, "/") {
-			address = t + "=" + address
-		}
-		args = append(args, "--table", address)
-	}
-	check, err := exec.CommandContext(w.t.Context(), os.Getenv("FIREHOSED_PYTHON"), args...).CombinedOutput()
-	w.t.Logf("checker (%v):\n%s", time.Since(began).Round(time.Second), check)
-	if err != nil {
-		w.t.Errorf("checker: %v", err)
-	}
+	at := 0
+	got.Each(func(o kadm.OffsetResponse) { at += int(max(o.At, 0)) })
+	return at >= n
 }
