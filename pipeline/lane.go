@@ -474,8 +474,11 @@ func (l *lane) stood(back int) (stood, gone bool) {
 }
 
 // ack tells the source what is durable, if that has moved, and now and then in
-// case somebody else moved the group's offset.
+// case somebody else moved the group's offset. The stamp is taken first: a low
+// watermark from before a replay must not pass for one of the new run, in which the
+// rows below it may be missing again. With the new stamp the old lane is gone.
 func (l *lane) ack(ctx context.Context) {
+	st := l.p.stamp()
 	low, ok := l.low()
 	l.pos.Lock()
 	same := low.At == l.pos.acked && time.Since(l.pos.when) < 6*l.p.cfg.LogPoll
@@ -483,7 +486,7 @@ func (l *lane) ack(ctx context.Context) {
 	if !ok || same || ctx.Err() != nil {
 		return
 	}
-	if err := l.src.Ack(ctx, low, l.p.stamp()); err != nil { // a lost ack costs reading again
+	if err := l.src.Ack(ctx, low, st); err != nil { // a lost ack costs reading again
 		l.p.log.Debug("ack", "partition", l.part, "err", err)
 		return
 	}

@@ -3,7 +3,10 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"runtime/pprof"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/firehosed/firehosed/schema"
 )
@@ -27,13 +30,18 @@ func (emptyTable) Watermarks(context.Context, []Partition) (Ledger, error) { ret
 
 func (emptyTable) Begin(context.Context) (Delivery, error) { return emptyDelivery{}, nil }
 
-type emptyDelivery struct{}
+type emptyDelivery struct{ committed chan Stamp }
 
 func (emptyDelivery) Write(context.Context, *Batch, Rows) error { return nil }
 
 func (emptyDelivery) Size() (held, output int64, full bool) { return 1, 0, false }
 
-func (emptyDelivery) Commit(context.Context, Stamp, []Claim) error { return nil }
+func (d emptyDelivery) Commit(_ context.Context, st Stamp, _ []Claim) error {
+	if d.committed != nil {
+		d.committed <- st
+	}
+	return nil
+}
 
 func (emptyDelivery) Abort(context.Context) error { return nil }
 
@@ -120,5 +128,74 @@ func TestRewindUnderLow(t *testing.T) {
 	}
 	if low, ok := l.low(); !ok || low.At != "20" {
 		t.Errorf("low watermark %q %v, want 20", low.At, ok)
+	}
+}
+
+// ackedLane tells what was acknowledged.
+type ackedLane struct {
+	Lane
+	acked chan Stamp
+}
+
+func (l ackedLane) Ack(_ context.Context, _ Cursor, st Stamp) error {
+	l.acked <- st
+	return nil
+}
+
+// setStamp begins a new run, as assign does.
+func (p *Pipeline) setStamp(st Stamp) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.stamp = st
+}
+
+// TestRewindStampOfAck: a replay is noticed while a low watermark is worked out. What
+// was committed below it may just have been taken back, so it is of the old run.
+func TestRewindStampOfAck(t *testing.T) {
+	l := lanesOf("0")[0]
+	acked := make(chan Stamp, 1)
+	l.src = ackedLane{acked: acked}
+	tab := l.p.table(t.Context(), "a")
+	l.bring(t, tab, 0, 10, nil)
+	tab.mu.Lock()
+	go l.ack(t.Context())
+	for stacks := ""; !strings.Contains(stacks, "(*table).lowest"); { // it waits for the table
+		time.Sleep(time.Millisecond)
+		var b strings.Builder
+		if err := pprof.Lookup("goroutine").WriteTo(&b, 2); err != nil {
+			t.Fatal(err)
+		}
+		stacks = b.String()
+	}
+	l.p.setStamp(Stamp{Pipeline: "web", Replay: 1})
+	tab.mu.Unlock()
+	if st := <-acked; st.Replay != 0 {
+		t.Errorf("a low watermark from before the replay is acknowledged as of %v", st)
+	}
+}
+
+// TestRewindStampOfCommit: the same while rows wait to be committed.
+func TestRewindStampOfCommit(t *testing.T) {
+	l := lanesOf("0")[0]
+	tab := l.p.table(t.Context(), "a")
+	l.bring(t, tab, 0, 10, nil)
+	f := tab.mu.open
+	committed := make(chan Stamp, 1)
+	f.d = emptyDelivery{committed}
+	f.writers.Add(1)
+	done := make(chan error)
+	go func() { done <- tab.commit(t.Context()) }()
+	for taken := false; !taken; time.Sleep(time.Millisecond) {
+		tab.mu.Lock()
+		taken = tab.mu.out == f
+		tab.mu.Unlock()
+	}
+	l.p.setStamp(Stamp{Pipeline: "web", Replay: 1})
+	f.writers.Done()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if st := <-committed; st.Replay != 0 {
+		t.Errorf("rows and floors from before the replay are committed as of %v", st)
 	}
 }

@@ -338,6 +338,7 @@ func (t *table) commit(ctx context.Context, cause string) error {
 	defer t.turn.give()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	st := t.p.stamp() // before the rows and the floors: what came under an older one must not carry a newer
 	t.mu.Lock()
 	f := t.mu.open
 	t.mu.open, t.mu.out = nil, f
@@ -370,7 +371,7 @@ func (t *table) commit(ctx context.Context, cause string) error {
 		c.Cut(cause)
 	}
 	began := time.Now()
-	err := f.d.Commit(ctx, t.p.stamp(), claims)
+	err := f.d.Commit(ctx, st, claims)
 	t.p.share.Charge(-f.held)
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)
