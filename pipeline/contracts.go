@@ -134,6 +134,8 @@ type Part struct {
 	Table  string
 	Units  []int32        // indexes into Values, ascending
 	Pinned *schema.Schema // what a table made by others required when it was bound (set by the runtime); may be nil
+
+	Careful bool // the part has made a decoder panic (set by the runtime)
 }
 
 // Rows is a part laid out for its table. The receiver releases Data; the rest
@@ -150,6 +152,9 @@ type Rows struct {
 	Dropped map[string]int // units left out, by the name of the rule; must not depend on the schema
 	Want    *schema.Schema // nil, or a schema that has room for what was rescued
 }
+
+// CodePanic rejects what a stage or a decoder panics at.
+const CodePanic = schema.CodePanic
 
 // Reject is a unit taken out of the flow, and why.
 type Reject struct {
@@ -219,7 +224,8 @@ type Lane interface {
 
 // Stage works on records: unpack, filter, call out, route. It changes b in
 // place and is a pure function of records and revision. Every lane has its own
-// stages, so a stage needs no lock.
+// stages, so a stage needs no lock. A record that makes the stages panic, alone in a
+// batch, is rejected with CodePanic, and the others go through fresh ones.
 type Stage interface {
 	Process(ctx context.Context, b *Batch) error
 }
@@ -227,6 +233,10 @@ type Stage interface {
 // Decoder turns units into rows of s, which may be nil. What has no place in s
 // is rescued whole and asked for in Rows.Want. Rejects and drops must not depend
 // on s. Transforms of columns wrap a decoder. Every lane has its own.
+//
+// A panic costs the decoder: a fresh one gets the same part, marked Careful. It finds
+// the units that panic, each for itself, and rejects them with CodePanic. If it
+// panics too, the lane stops.
 type Decoder interface {
 	Decode(ctx context.Context, b *Batch, part Part, s *schema.Schema) (Rows, error)
 }

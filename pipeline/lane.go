@@ -294,27 +294,18 @@ func (b *Batch) slice(lo, hi int, from, to Cursor) *Batch {
 
 // judge takes a batch of one revision through its steps.
 func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable) error {
-	steps, err := l.stepsOf(rev)
-	if err != nil {
-		return err
-	}
 	span, size := b.Span, b.Bytes()
-	for _, st := range steps.Stages {
-		if err := st.Process(ctx, b); err != nil {
-			return fmt.Errorf("process: %w", err)
-		}
+	if err := l.process(ctx, b, rev); err != nil {
+		return err
 	}
 	failpoint.Hit("route.afterRoute")
-	if err := checkShares(b, span); err != nil {
-		return err
-	}
 	known, units := l.p.ctl.Known(), b.units()
 	for _, part := range b.Parts {
 		if known.Forfeited(part.Table) {
 			b.Drop("forfeited", len(part.Units))
 			continue
 		}
-		more, err := l.lay(ctx, b, steps.Decoder, part, rev, late)
+		more, err := l.lay(ctx, b, part, rev, late)
 		if err != nil {
 			return fmt.Errorf("table %q: %w", part.Table, err)
 		}
@@ -328,7 +319,7 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 			}
 			return int(x.Sub - y.Sub)
 		})
-		rows, err := steps.DeadLetters(b, t.schema())
+		rows, err := l.layRejects(b, t, rev)
 		if err != nil {
 			return fmt.Errorf("lay out dead letters: %w", err)
 		}
@@ -361,7 +352,7 @@ func (l *lane) stepsOf(rev int64) (Steps, error) {
 // table has or lets go: the dead-letter table goes by its own watermark. more is how
 // many units the decoder found beyond those of the part, or less if they were not
 // judged.
-func (l *lane) lay(ctx context.Context, b *Batch, dec Decoder, part Part, rev int64, late []lateTable) (more int, err error) {
+func (l *lane) lay(ctx context.Context, b *Batch, part Part, rev int64, late []lateTable) (more int, err error) {
 	if late != nil && !wants(late, part.Table) && !wants(late, l.p.cfg.DeadLetters) {
 		return 0, nil
 	}
@@ -385,7 +376,7 @@ func (l *lane) lay(ctx context.Context, b *Batch, dec Decoder, part Part, rev in
 	}
 	l.feed(t, late)
 	part.Pinned = pinned
-	rows, err := l.decode(ctx, b, dec, part, t)
+	rows, err := l.decode(ctx, b, part, t, rev)
 	if err != nil {
 		return 0, err
 	}
@@ -406,15 +397,15 @@ func (l *lane) lay(ctx context.Context, b *Batch, dec Decoder, part Part, rev in
 var errUnbound = errors.New("the table could not be bound yet")
 
 // decode lays a part out, a second time if the table made room for what did not fit.
-func (l *lane) decode(ctx context.Context, b *Batch, dec Decoder, part Part, t *table) (Rows, error) {
-	rows, err := dec.Decode(ctx, b, part, t.schema())
+func (l *lane) decode(ctx context.Context, b *Batch, part Part, t *table, rev int64) (Rows, error) {
+	rows, err := l.decodeFor(ctx, b, part, t.schema(), rev)
 	if err != nil {
 		return rows, fmt.Errorf("decode: %w", err)
 	}
 	if rows.Want != nil {
 		if s, ok := t.evolve(ctx, rows.Want); ok {
 			rows.Data.Release()
-			if rows, err = dec.Decode(ctx, b, part, s); err != nil {
+			if rows, err = l.decodeFor(ctx, b, part, s, rev); err != nil {
 				return rows, fmt.Errorf("decode again: %w", err)
 			}
 		}

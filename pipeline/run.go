@@ -86,6 +86,7 @@ type Pipeline struct {
 	handler turn          // Assigned, Revoked, a renewal: one at a time
 	paused  atomic.Bool
 	ended   atomic.Pointer[error] // why Run ended by itself
+	sites   sync.Map              // where steps panicked
 	end     context.CancelCauseFunc
 
 	mu struct { // leaf

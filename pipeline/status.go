@@ -19,6 +19,9 @@ type Observer struct {
 	Rejected func(code string, n int)
 	// Dropped: units left out of live batches, by the name of the rule.
 	Dropped func(rule string, n int)
+	// Panicked: a stage, a decoder or the layout of dead letters panicked; step is
+	// "stages", "decoder" or "dead letters".
+	Panicked func(step string)
 	// Committed: rows that became visible together, and how long the commit took.
 	Committed func(table string, rows int64, took time.Duration)
 }
@@ -42,6 +45,12 @@ func (o *Observer) judged(p Partition, units int, size int64, b *Batch) {
 func (o *Observer) rows(table string, n int) {
 	if o.Rows != nil && n > 0 {
 		o.Rows(table, n)
+	}
+}
+
+func (o *Observer) panicked(step string) {
+	if o.Panicked != nil {
+		o.Panicked(step)
 	}
 }
 

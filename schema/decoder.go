@@ -73,13 +73,25 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 	if size > MaxBatchBytes {
 		panic(fmt.Sprintf("BUG: %d bytes to decode at a time, the limit is %d", size, MaxBatchBytes))
 	}
+	return d.decode(units, s, pinned, nil)
+}
+
+// decode is Decode; fates, if not nil, has what is known of each unit.
+func (d *Decoder) decode(units [][]byte, s, pinned *Schema, fates []fate) *Decoded {
 	t := d.table(s, pinned)
 	t.reader.begin(s)
 	o := &d.out
 	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
 	clear(o.Skipped)
 	for i, u := range units {
-		d.unit(t, int32(i), u)
+		switch {
+		case fates == nil || fates[i] == fate{}:
+			d.unit(t, int32(i), u)
+		case fates[i].panicked != "":
+			d.reject(int32(i), &Reject{Code: CodePanic, Message: fates[i].panicked, Payload: u})
+		default:
+			d.unitRescued(t, int32(i), u)
+		}
 	}
 	o.Data = d.layOut(t, len(o.Unit))
 	o.Want = t.reader.want(s)
@@ -172,24 +184,35 @@ func (d *Decoder) reject(index int32, r *Reject) {
 // read lays out the object at i and returns the index after it, or invalid. If
 // the object lacks what pinned requires, it returns ^end and sets missing.
 func (t *table) read(row, i int) int {
-	t.missing = fault{}
-	if r := t.check; r != nil {
-		r.root.reset()
-		r.rescued.reset()
-		end := r.row(0, i)
-		if end < 0 {
-			return invalid
-		}
-		for _, kid := range r.root.kids {
-			if !kid.holds(0) {
-				t.missing.code = CodeRequired
-				t.missing.message = fmt.Sprintf("column %q requires a value of type %s", kid.field.Name, kid.field.Type)
-				t.missing.path = string(appendPlainToken(nil, []byte(kid.key)))
-				return ^end
-			}
-		}
+	if end := t.required(i); end < 0 {
+		return end
 	}
 	return t.reader.row(row, i)
+}
+
+// required tells whether the object at i has what pinned requires. If not, it is as
+// read says.
+func (t *table) required(i int) int {
+	t.missing = fault{}
+	r := t.check
+	if r == nil {
+		return 0
+	}
+	r.root.reset()
+	r.rescued.reset()
+	end := r.row(0, i)
+	if end < 0 {
+		return invalid
+	}
+	for _, kid := range r.root.kids {
+		if !kid.holds(0) {
+			t.missing.code = CodeRequired
+			t.missing.message = fmt.Sprintf("column %q requires a value of type %s", kid.field.Name, kid.field.Type)
+			t.missing.path = string(appendPlainToken(nil, []byte(kid.key)))
+			return ^end
+		}
+	}
+	return end
 }
 
 // table returns what is known of a schema, or makes it known.

@@ -65,17 +65,22 @@ func (r *reader) row(row, i int) int {
 		r.drop(row)
 		return invalid
 	}
+	r.endRescued(row, from)
+	for i := range r.members {
+		r.learn(&r.members[i])
+	}
+	r.root.n = row + 1
+	return end
+}
+
+// endRescued ends the cell of what was rescued of a row, if anything was.
+func (r *reader) endRescued(row, from int) {
 	if len(r.rescued.data) > from {
 		r.rescued.reserve(row)
 		r.rescued.data = append(r.rescued.data, '}')
 		r.rescued.ends[row+1] = int32(len(r.rescued.data))
 		r.rescued.n = row + 1
 	}
-	for i := range r.members {
-		r.learn(&r.members[i])
-	}
-	r.root.n = row + 1
-	return end
 }
 
 // drop forgets a row and what was begun of it.

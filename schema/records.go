@@ -24,6 +24,7 @@ const (
 	CodeNumber       = "number"        // a number too long to be read
 	CodeKeys         = "keys"          // too many keys
 	CodeRequired     = "required"      // a column that must have a value gets none
+	CodePanic        = "panic"         // a bug: judging it panicked
 )
 
 // Names of the rules by which records are left out.

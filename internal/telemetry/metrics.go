@@ -20,7 +20,7 @@ type Metrics struct {
 
 	unitsIn, bytesIn, rows, deadLetters, dropped *prometheus.CounterVec
 	commits, committedRows, attempts, rescued    *prometheus.CounterVec
-	files, fileBytes, smallFiles                 *prometheus.CounterVec
+	files, fileBytes, smallFiles, panics         *prometheus.CounterVec
 	commitSeconds                                *prometheus.HistogramVec
 
 	mu struct {
@@ -44,6 +44,8 @@ func New(version string) *Metrics {
 	m.bytesIn = counter("firehosed_in_bytes_total", "Bytes of the values of records that were read, without repetitions.")
 	m.rows = counter("firehosed_rows_total", "Rows that units became, by table.", "table")
 	m.deadLetters = counter("firehosed_dead_letters_total", "Units that went to the dead-letter table, by code.", "code")
+	m.panics = counter("firehosed_panics_total",
+		"Batches at which a step panicked, which is a bug: stages, decoder or dead letters. Records that are the cause are dead letters of code panic.", "step")
 	m.dropped = counter("firehosed_dropped_total", "Units left out, by the name of the rule.", "rule")
 	m.commits = counter("firehosed_commits_total", "Commits that made rows visible.", "table")
 	m.committedRows = counter("firehosed_committed_rows_total", "Rows that became visible.", "table")
@@ -159,6 +161,7 @@ func (w *Watched) Observer() *pipeline.Observer {
 			t.dropped.Add(int64(n))
 			m.dropped.WithLabelValues(name, rule).Add(float64(n))
 		},
+		Panicked: func(step string) { m.panics.WithLabelValues(name, step).Inc() },
 		Committed: func(table string, rows int64, took time.Duration) {
 			t.committed.Add(rows)
 			t.commits.Add(1)

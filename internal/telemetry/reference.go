@@ -22,6 +22,7 @@ func Reference() (string, error) {
 	o.Rows("t", 1)
 	o.Rejected("c", 1)
 	o.Dropped("r", 1)
+	o.Panicked("s")
 	o.Committed("t", 1, 1)
 	w.Sent("t", nil)
 	w.File("t", 1, true, "r")

@@ -38,6 +38,7 @@ func TestConservation(t *testing.T) {
 	w.File("orders", 100, true, "commit")
 	w.File("orders", 900, false, "size")
 	w.Rescued("orders", 2)
+	o.Panicked("decoder")
 	o.Committed("orders", 6, 250*time.Millisecond)
 	got := scrape(t, m)
 	for _, want := range []string{
@@ -55,6 +56,7 @@ func TestConservation(t *testing.T) {
 		`firehosed_file_bytes_total{pipeline="shop",table="orders"} 1000`,
 		`firehosed_small_files_total{pipeline="shop",reason="commit",table="orders"} 1`,
 		`firehosed_rescued_rows_total{pipeline="shop",table="orders"} 2`,
+		`firehosed_panics_total{pipeline="shop",step="decoder"} 1`,
 		`firehosed_build_info{go=`,
 	} {
 		if !strings.Contains(got, want) {

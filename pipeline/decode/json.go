@@ -60,7 +60,8 @@ func NewJSON(cfg Config) *JSON {
 }
 
 // Decode implements [pipeline.Decoder]. The error is of metadata that the table
-// cannot hold, or of more than [schema.MaxBatchBytes].
+// cannot hold, or of more than [schema.MaxBatchBytes]. In a careful part, a unit that
+// panics only for this table becomes rows that are rescued whole.
 func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
 	j.values = j.values[:0]
 	size := 0
@@ -75,7 +76,11 @@ func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part
 	var data arrow.RecordBatch
 	var want *schema.Schema
 	j.cfg.Pool.use(j.options(part.Table), func(d *schema.Decoder) {
-		out := d.Decode(j.values, s, part.Pinned)
+		decode := d.Decode
+		if part.Careful {
+			decode = d.DecodeCarefully
+		}
+		out := decode(j.values, s, part.Pinned)
 		j.take(b, part, out)
 		data, want = out.Data, out.Want
 	})

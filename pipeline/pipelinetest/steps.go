@@ -16,7 +16,8 @@ import (
 
 // Records read "table:column:value". Table x is dropped by rule, z cannot be
 // routed, y goes where the revision says, n0 to n9 are names from data with a
-// budget, and a value that ends in 9 is no row. maxColumns makes the rest rescued.
+// budget, and a value that ends in 9 is no row. At one that ends in 27 the stage
+// panics, at 48 the decoder. maxColumns makes the rest rescued.
 const (
 	maxColumns  = 3
 	maxTables   = 2
@@ -27,6 +28,8 @@ const (
 func verdict(val string, rules int) string {
 	table, _, _ := strings.Cut(val, ":")
 	switch {
+	case trips(val):
+		return deadLetters
 	case table == "x":
 		return ""
 	case table == "z":
@@ -37,8 +40,14 @@ func verdict(val string, rules int) string {
 	return table
 }
 
+// trips reports whether the stage panics at the value.
+func trips(val string) bool { return strings.HasSuffix(val, "27") }
+
+// poisons reports whether the decoder panics at the value.
+func poisons(val string) bool { return strings.HasSuffix(val, "48") }
+
 // refused reports whether a decoder makes a dead letter of the value.
-func refused(val string) bool { return strings.HasSuffix(val, "9") }
+func refused(val string) bool { return strings.HasSuffix(val, "9") || poisons(val) }
 
 func dynamic(table string) bool { return strings.HasPrefix(table, "n") }
 
@@ -59,18 +68,26 @@ func Plan(mem memory.Allocator) pipeline.Plan {
 		}
 		return func() pipeline.Steps {
 			lay := func(b *pipeline.Batch, _ *schema.Schema) (pipeline.Rows, error) { return Lay(mem, b), nil }
-			return pipeline.Steps{Stages: []pipeline.Stage{route{n, admit}}, Decoder: decoder{mem}, DeadLetters: lay}
+			return pipeline.Steps{Stages: []pipeline.Stage{&route{rules: n, admit: admit}}, Decoder: &decoder{mem: mem}, DeadLetters: lay}
 		}, nil
 	}
 }
 
 type route struct {
-	rules int
-	admit pipeline.Admit
+	rules  int
+	admit  pipeline.Admit
+	broken bool
 }
 
-func (r route) Process(ctx context.Context, b *pipeline.Batch) error {
+func (r *route) Process(ctx context.Context, b *pipeline.Batch) error {
+	if r.broken {
+		panic("the stage is used again after a panic")
+	}
 	for i, v := range b.Values {
+		if trips(string(v)) {
+			r.broken = true
+			panic("the stage trips")
+		}
 		table := verdict(string(v), r.rules)
 		ok := true
 		if dynamic(table) {
@@ -84,7 +101,7 @@ func (r route) Process(ctx context.Context, b *pipeline.Batch) error {
 			b.Drop("table x", 1)
 			continue
 		case table == deadLetters, !ok:
-			b.Rejects = append(b.Rejects, pipeline.Reject{Rec: int32(i), Code: "route", Payload: v})
+			b.Rejects = append(b.Rejects, pipeline.Reject{Rec: b.Record(int32(i)), Code: "route", Payload: v})
 			continue
 		}
 		k := 0
@@ -99,9 +116,15 @@ func (r route) Process(ctx context.Context, b *pipeline.Batch) error {
 	return nil
 }
 
-type decoder struct{ mem memory.Allocator }
+type decoder struct {
+	mem    memory.Allocator
+	broken bool
+}
 
-func (d decoder) Decode(_ context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
+func (d *decoder) Decode(_ context.Context, b *pipeline.Batch, part pipeline.Part, s *schema.Schema) (pipeline.Rows, error) {
+	if d.broken {
+		panic("the decoder is used again after a panic")
+	}
 	var r pipeline.Rows
 	var fields []arrow.Field
 	if s != nil {
@@ -114,6 +137,10 @@ func (d decoder) Decode(_ context.Context, b *pipeline.Batch, part pipeline.Part
 	defer bld.Release()
 	for _, i := range part.Units {
 		val := string(b.Values[i])
+		if poisons(val) && !part.Careful {
+			d.broken = true
+			panic("the decoder trips")
+		}
 		if refused(val) {
 			r.Rejects = append(r.Rejects, pipeline.Reject{Rec: b.Record(i), Code: "value", Payload: b.Values[i]})
 			continue
