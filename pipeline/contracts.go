@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -44,8 +45,10 @@ type Span struct {
 // Stamp says which run of a pipeline wrote a fact. Epoch separates watermark
 // spaces, Replay counts deliberate rewinds, Rev is the revision of the config.
 type Stamp struct {
-	Pipeline           string
-	Epoch, Replay, Rev int64
+	Pipeline string `json:"pipeline"`
+	Epoch    int64  `json:"epoch"`
+	Replay   int64  `json:"replay"`
+	Rev      int64  `json:"rev"`
 }
 
 // Hint is the low watermark as the source's own bookkeeping keeps it. The zero
@@ -346,9 +349,9 @@ const (
 // Halt stops one table or one partition, whichever returned it, until an
 // operator decides. Everything else goes on, and nothing is skipped.
 type Halt struct {
-	Class  string // one of the constants
-	Detail string // what was found, with values
-	Remedy string // the command that decides
+	Class  string `json:"class"`  // one of the constants
+	Detail string `json:"detail"` // what was found, with values
+	Remedy string `json:"remedy"` // the command that decides
 }
 
 func (h *Halt) Error() string { return h.Class + ": " + h.Detail + " (" + h.Remedy + ")" }
@@ -368,6 +371,9 @@ func (p Partition) StreamKey() string {
 
 // String returns Key.
 func (p Partition) String() string { return p.Key() }
+
+// LogValue implements [slog.LogValuer]: logs have the key that commands take.
+func (p Partition) LogValue() slog.Value { return slog.StringValue(p.Key()) }
 
 // ParsePartition is the inverse of Key.
 func ParsePartition(key string) (Partition, error) {

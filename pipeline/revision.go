@@ -154,22 +154,6 @@ func (c *Control) revEntry(ctx context.Context, pure Pure, rules int, number int
 	return &Entry{Kind: KindRev, Rev: number, SHA256: sha, Config: SHA256(pure.Config), Rules: rules}, nil
 }
 
-// AppendEpoch begins a new epoch with the newest configuration: everything is
-// delivered again on purpose.
-func (c *Control) AppendEpoch(ctx context.Context, from int64) (*Decisions, error) {
-	return c.Append(ctx, func(log *Decisions) (*Entry, error) {
-		revs, st := log.Revisions(), log.Stamp()
-		if len(revs) == 0 {
-			return nil, errors.New("the pipeline never ran: there is no epoch to end")
-		}
-		if st.Epoch != from {
-			return nil, nil
-		}
-		r := revs[len(revs)-1]
-		return &Entry{Kind: KindEpoch, Epoch: st.Epoch + 1, Rev: st.Rev + 1, SHA256: r.SHA256, Config: r.Config, Rules: r.Rules}, nil
-	})
-}
-
 // enter makes this worker's configuration the newest revision, or says why it
 // may not be, and finishes what others left half done.
 func (p *Pipeline) enter(ctx context.Context) error {

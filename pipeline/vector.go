@@ -12,7 +12,6 @@ import (
 	"maps"
 	"math/big"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -295,21 +294,4 @@ func (r *packReader) str(ref string) (s string, absent bool) {
 // String returns the stamp as group offsets, leases and log states carry it.
 func (s Stamp) String() string {
 	return fmt.Sprintf("fhd1;%s;%d;%d;%d", s.Pipeline, s.Epoch, s.Replay, s.Rev)
-}
-
-// ParseStamp is the inverse of Stamp.String. It is false for any other text.
-func ParseStamp(s string) (Stamp, bool) {
-	parts := strings.Split(s, ";")
-	if len(parts) != 5 || parts[0] != "fhd1" {
-		return Stamp{}, false
-	}
-	var n [3]int64
-	for i := range n {
-		x, err := strconv.ParseInt(parts[2+i], 10, 64)
-		if err != nil || x < 0 {
-			return Stamp{}, false
-		}
-		n[i] = x
-	}
-	return Stamp{parts[1], n[0], n[1], n[2]}, true
 }
