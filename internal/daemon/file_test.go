@@ -25,10 +25,10 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := lookupIn(map[string]string{
-		"CATALOG_CREDENTIAL": "id:secret", "KAFKA_PASSWORD": "x", "OAUTH_CLIENT_SECRET": "x", "FIREHOSED_ADMIN_TOKEN": "x", "CREDENTIALS_DIRECTORY": dir,
+		"CATALOG_CREDENTIAL": "id:secret", "CATALOG_TOKEN": "x", "KAFKA_PASSWORD": "x", "OAUTH_CLIENT_SECRET": "x", "FIREHOSED_ADMIN_TOKEN": "x", "CREDENTIALS_DIRECTORY": dir,
 	})
 	files, err := filepath.Glob("../../examples/*/*.yaml")
-	if err != nil || len(files) < 10 {
+	if err != nil || len(files) < 17 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
 	index, err := os.ReadFile("../../examples/README.md")

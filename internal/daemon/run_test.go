@@ -114,11 +114,13 @@ func (l *life) status() (st admin.Status) {
 	return st
 }
 
-// committed waits until a table of the first pipeline has n rows of this life.
+// committed waits until a table has n rows of this life.
 func (l *life) committed(table string, n int64) {
 	l.t.Helper()
 	l.wait(fmt.Sprintf("%d rows in %s", n, table), func() bool {
-		l.do(http.MethodPost, "/v1/pipelines/shop/flush")
+		for _, p := range l.status().Pipelines {
+			l.do(http.MethodPost, "/v1/pipelines/"+p.Pipeline+"/flush")
+		}
 		for _, p := range l.status().Pipelines {
 			for _, t := range p.Tables {
 				if t.Name == table && t.Rows >= n {
