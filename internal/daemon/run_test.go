@@ -26,6 +26,7 @@ import (
 type life struct {
 	t    *testing.T
 	log  *logBuffer
+	out  *logBuffer // standard output
 	stop context.CancelFunc
 	code chan int
 	base string // URL of the admin interface
@@ -37,10 +38,10 @@ var listening = regexp.MustCompile(`"msg":"admin listening","addr":"([^"]+)"`)
 func start(t *testing.T, file string, args ...string) *life {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &life{t: t, log: &logBuffer{}, stop: cancel, code: make(chan int, 1)}
+	l := &life{t: t, log: &logBuffer{}, out: &logBuffer{}, stop: cancel, code: make(chan int, 1)}
 	args = append([]string{"run", "-c", file, "--log-level", "debug", "--log-format", "json"}, args...)
 	go func() {
-		l.code <- Main(ctx, Process{Args: args, Stdout: io.Discard, Stderr: l.log, LookupEnv: lookupIn(nil)})
+		l.code <- Main(ctx, Process{Args: args, Stdout: l.out, Stderr: l.log, LookupEnv: lookupIn(nil)})
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -225,6 +226,50 @@ func TestLife(t *testing.T) {
 	code, out, errs = firehosed(t, nil, "verify", "-c", file, "--json")
 	if code != ExitOK || !strings.Contains(out, `"lost":0,"duplicated":0,"unexpected":0`) {
 		t.Errorf("verify: %d %s %s", code, out, errs)
+	}
+}
+
+// TestRunJSON: run --json writes a line for each pipeline and second, and nothing
+// else, to standard output.
+func TestRunJSON(t *testing.T) {
+	addr, lake := broker(t), t.TempDir()
+	produce(t, addr, `{"a":1}`, `{"a":2}`, `{broken`)
+	l := start(t, write(t, quick(addr, lake, "")), "--json")
+	l.committed("shop.orders", 2)
+	l.committed("shop_dlq", 1)
+	type line struct {
+		Time       time.Time
+		Pipeline   string
+		Committed  int64 `json:"committed_rows"` // dead letters among them
+		Partitions int
+		Tables     int
+	}
+	var all []line
+	l.wait("a line that has it all", func() bool {
+		all = nil
+		for text := range strings.Lines(l.out.String()) {
+			if !strings.HasSuffix(text, "\n") {
+				break // it is being written
+			}
+			var one line
+			if err := json.Unmarshal([]byte(text), &one); err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+			all = append(all, one)
+		}
+		if len(all) < 2 {
+			return false
+		}
+		last := all[len(all)-1]
+		return last.Committed == 3 && last.Partitions == 2 && last.Tables == 2
+	})
+	for i, one := range all {
+		if one.Pipeline != "shop" || i > 0 && !one.Time.After(all[i-1].Time) {
+			t.Errorf("line %d: %+v", i, one)
+		}
+	}
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 func serve(t *testing.T, f *File) *life {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &life{t: t, log: &logBuffer{}, stop: cancel, code: make(chan int, 1)}
+	l := &life{t: t, log: &logBuffer{}, out: &logBuffer{}, stop: cancel, code: make(chan int, 1)}
 	log, err := telemetry.NewLogger(l.log, telemetry.LogConfig{Level: "debug", Format: "json"}, false)
 	if err != nil {
 		t.Fatal(err)
