@@ -281,7 +281,7 @@ type Table interface {
 type Delivery interface {
 	// Write stages rows out of sight. Lanes call it at the same time; rows of one
 	// partition come in log order. It keeps neither b nor r; Retain Data to keep
-	// it. After an error the delivery is good for Abort only.
+	// it. After an error, or a panic, the delivery is good for Abort only.
 	Write(ctx context.Context, b *Batch, r Rows) error
 	// Size returns the bytes held in memory, the bytes of output so far (the
 	// largest file still growing counts as its encoded size), and whether the

@@ -16,7 +16,9 @@ import (
 // the process, of which every start would read the same record again. What panicked
 // is in an unknown state and is given up; fresh steps find the record.
 //
-// Only they are guarded: they compute, and what they change is a lane's own.
+// They compute, and what they change is a lane's own. The only other thing guarded is
+// the writing of rows: it encodes them, and a delivery can be given up at any time. What
+// it panics at depends on the table, so its rows are let go, as after any error.
 
 // panicError is a panic as an error.
 type panicError struct {
@@ -52,19 +54,26 @@ func panicSite() string {
 }
 
 // panicked reports whether err is a panic of these steps. If so, they are given up,
-// and it is reported; its stack once.
+// and it is logged and counted; its stack is logged once.
 func (l *lane) panicked(step string, span Span, rev int64, err error) bool {
+	if !l.p.panicked(step, span, err) {
+		return false
+	}
+	delete(l.steps, rev)
+	return true
+}
+
+func (p *Pipeline) panicked(step string, span Span, err error) bool {
 	e := (*panicError)(nil)
 	if !errors.As(err, &e) {
 		return false
 	}
-	delete(l.steps, rev)
-	l.p.obs.panicked(step)
+	p.obs.panicked(step)
 	attrs := []any{"step", step, "partition", span.Partition, "from", span.From.At, "to", span.To.At, "err", err}
-	if _, known := l.p.sites.LoadOrStore(e.site, true); !known {
+	if _, known := p.sites.LoadOrStore(e.site, true); !known {
 		attrs = append(attrs, "stack", string(e.stack))
 	}
-	l.p.log.Error("a bug: a step panicked", attrs...)
+	p.log.Error("a bug: a step panicked", attrs...)
 	return true
 }
 

@@ -207,3 +207,41 @@ func TestPanicOfATable(t *testing.T) {
 	}()
 	_, _ = l.judgeAll(t, moodyBatch("1"))
 }
+
+// panickyDelivery cannot be written to.
+type panickyDelivery struct {
+	emptyDelivery
+	aborted *int
+}
+
+func (panickyDelivery) Write(context.Context, *Batch, Rows) error { panic("cannot encode") }
+
+func (d panickyDelivery) Abort(context.Context) error {
+	*d.aborted++
+	return nil
+}
+
+// TestPanicOfADelivery: the table lets its rows go, those of other lanes too, and
+// nothing else is touched.
+func TestPanicOfADelivery(t *testing.T) {
+	ls := lanesOf("0", "1")
+	tab, other := ls[0].p.table(t.Context(), "a"), ls[0].p.table(t.Context(), "b")
+	var heard []string
+	ls[0].p.obs = &Observer{Panicked: func(step string) { heard = append(heard, step) }}
+	ls[1].bring(t, tab, 0, 10, nil)
+	ls[1].bring(t, other, 0, 10, nil)
+	aborted := 0
+	tab.mu.open.d = panickyDelivery{aborted: &aborted}
+	ls[0].bring(t, tab, 20, 40, nil)
+	for i, want := range []Position{"20", "00"} {
+		if at, _, _ := tab.lags(ls[i].part); at.At != want {
+			t.Errorf("the table lacks partition %d from %q on, want %q", i, at.At, want)
+		}
+	}
+	if tab.up() || !strings.Contains(tab.mu.down.Error(), "write: panic: cannot encode at ") || aborted != 1 || fmt.Sprint(heard) != "[write]" {
+		t.Errorf("the table is %v, aborted %d times, heard %v", tab.mu.down, aborted, heard)
+	}
+	if !other.up() || !other.holds(ls[1].part) {
+		t.Error("another table lost its rows")
+	}
+}

@@ -19,8 +19,8 @@ type Observer struct {
 	Rejected func(code string, n int)
 	// Dropped: units left out of live batches, by the name of the rule.
 	Dropped func(rule string, n int)
-	// Panicked: a stage, a decoder or the layout of dead letters panicked; step is
-	// "stages", "decoder" or "dead letters".
+	// Panicked: a step of a batch panicked, live or read again; step is "stages",
+	// "decoder", "dead letters" or "write".
 	Panicked func(step string)
 	// Committed: rows that became visible together, and how long the commit took.
 	Committed func(table string, rows int64, took time.Duration)

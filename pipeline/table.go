@@ -171,8 +171,9 @@ func (t *table) take(ctx context.Context, b *Batch, r Rows, late []lateTable) {
 		first = b.Cursor(int(r.Rec[0]))
 	}
 	write, cancel := context.WithTimeout(ctx, t.p.cfg.LetGoAfter) // a lane waits no longer for one table
-	err = f.d.Write(write, b, r)
+	err = guarded(func() error { return f.d.Write(write, b, r) })
 	cancel()
+	t.p.panicked("write", b.Span, err)
 	lost, cause := t.wrote(f, b.Span, first, len(r.Rec), err)
 	f.writers.Done()
 	if err != nil {

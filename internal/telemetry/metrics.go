@@ -45,7 +45,7 @@ func New(version string) *Metrics {
 	m.rows = counter("firehosed_rows_total", "Rows that units became, by table.", "table")
 	m.deadLetters = counter("firehosed_dead_letters_total", "Units that went to the dead-letter table, by code.", "code")
 	m.panics = counter("firehosed_panics_total",
-		"Batches at which a step panicked, which is a bug: stages, decoder or dead letters. Records that are the cause are dead letters of code panic.", "step")
+		"Batches at which a step panicked, which is a bug: stages, decoder, dead letters or write. Records that are the cause are dead letters of code panic.", "step")
 	m.dropped = counter("firehosed_dropped_total", "Units left out, by the name of the rule.", "rule")
 	m.commits = counter("firehosed_commits_total", "Commits that made rows visible.", "table")
 	m.committedRows = counter("firehosed_committed_rows_total", "Rows that became visible.", "table")
