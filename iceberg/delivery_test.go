@@ -355,3 +355,32 @@ func TestFilesSayWhyTheyEnded(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestRowGroupsFitTheMemory writes more than a row group may take of little memory: the
+// rest has to be out of it already.
+func TestRowGroupsFitTheMemory(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Warehouse = t.TempDir()
+	withV(&cfg)
+	s, err := New(cfg, pipeline.NewControl(control.Memory(), "p", "test"), WithMemory(32<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close(t.Context()) }()
+	tab := open(t, s, "t")
+	d := begin(t, tab)
+	long := strings.Repeat("x", 1000)
+	for i := 0; i < 20_000; i += 1000 {
+		r := rows(tab.Schema(), i, i+1000, func(i int) any { return strconv.Itoa(i) + long })
+		if err := d.Write(t.Context(), batch(p0, i, i+1000), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Data.Release()
+		if held, _, _ := d.Size(); held > 3*minRowGroupBytes {
+			t.Fatalf("%d bytes are held after %d rows of %d bytes, a row group has %d", held, i+1000, len(long), minRowGroupBytes)
+		}
+	}
+	if err := d.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -82,16 +82,18 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
 		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(), mergeFrom: mergeFrom,
 	}
-	pool, err := parquetfile.NewPool(parquetfile.Options{Codec: cfg.Codec, Level: cfg.Level, RowGroupBytes: s.rowGroupBytes()})
-	if err != nil {
-		return nil, fmt.Errorf("iceberg sink: %w", err)
-	}
-	s.pool = pool
 	s.storage = newStorage(cfg.S3)
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
 		o(s)
 	}
+	pool, err := parquetfile.NewPool(parquetfile.Options{
+		Codec: cfg.Codec, Level: cfg.Level, RowGroupBytes: s.rowGroupBytes(), IdleBytes: s.idleBytes(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("iceberg sink: %w", err)
+	}
+	s.pool = pool
 	return s, nil
 }
 
@@ -181,9 +183,18 @@ func (s *Sink) rowGroupBytes() int64 {
 	return n
 }
 
+// idleBytes is the memory of finished files that is kept for the next ones.
+func (s *Sink) idleBytes() int64 {
+	if s.memory > 0 {
+		return min(parquetfile.DefaultIdleBytes, s.memory/idleShare)
+	}
+	return parquetfile.DefaultIdleBytes
+}
+
 const (
 	minRowGroupBytes = 4 << 20
 	rowGroupShare    = 16 // of the memory
+	idleShare        = 8  // of the memory
 )
 
 // chunkBytes bounds a chunk of the vector property.
