@@ -184,7 +184,7 @@ func TestRewindStampOfCommit(t *testing.T) {
 	f.d = emptyDelivery{committed}
 	f.writers.Add(1)
 	done := make(chan error)
-	go func() { done <- tab.commit(t.Context()) }()
+	go func() { done <- tab.commit(t.Context(), CutInterval) }()
 	for taken := false; !taken; time.Sleep(time.Millisecond) {
 		tab.mu.Lock()
 		taken = tab.mu.out == f

@@ -88,7 +88,9 @@ func TestDocumentedFiles(t *testing.T) {
 }
 
 // TestFirstFile: testdata/first.yaml, the file that the configuration was designed
-// by, is one that validate takes as it stands. Its catalog places the tables.
+// by, is one that validate takes, with what its partitions ask for: the columns that
+// a table is partitioned by are there when it is created. Its catalog places the
+// tables.
 func TestFirstFile(t *testing.T) {
 	const file = "testdata/first.yaml"
 	env := map[string]string{"CATALOG_CREDENTIAL": "id:secret"}

@@ -22,7 +22,7 @@ func serve(t *testing.T, f *File) *life {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), budget: pipeline.NewBudget(flowing(f.MemoryBudget))}
+	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), mem: newMemory(f.MemoryBudget)}
 	d.phase.Store(admin.Starting)
 	go func() { l.code <- exitCode(d.serve(ctx, 0, nil, io.Discard)) }()
 	t.Cleanup(cancel)
@@ -52,7 +52,7 @@ func TestTableThatCannotBeMade(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 
-	u, err := build(t.Context(), f, "shop", pipeline.NewBudget(f.MemoryBudget), slog.New(slog.DiscardHandler), nil)
+	u, err := build(t.Context(), f, "shop", newMemory(f.MemoryBudget), slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
