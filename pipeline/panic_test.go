@@ -127,11 +127,11 @@ func (l *lane) judgeAll(t *testing.T, b *Batch) (string, error) {
 	l.p.obs.Rows = func(_ string, n int) { rows += n }
 	b.Span.Partition = l.part
 	err := l.judge(t.Context(), b, 0, nil)
-	fate := fmt.Sprintf("%d rows", rows)
+	fates := []string{fmt.Sprintf("%d rows", rows)}
 	for _, r := range b.Rejects {
-		fate += fmt.Sprintf(", %d %s %s", r.Rec, r.Code, r.Payload)
+		fates = append(fates, fmt.Sprintf("%d %s %s", r.Rec, r.Code, r.Payload))
 	}
-	return fate, err
+	return strings.Join(fates, ", "), err
 }
 
 // TestPanicOfARecord: records at which a stage and the decoder panic are dead letters,

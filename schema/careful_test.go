@@ -100,11 +100,11 @@ func TestCarefullyLikeDecode(t *testing.T) {
 	var texts []string
 	for _, decode := range []func([][]byte, *Schema, *Schema) *Decoded{r.d.Decode, r.d.DecodeCarefully} {
 		o := decode(units, s, nil)
-		text := fmt.Sprint(o.Unit, o.Sub, o.Rejects, o.Skipped, o.Want.Fields[2].Name)
+		lines := []string{fmt.Sprint(o.Unit, o.Sub, o.Rejects, o.Skipped, o.Want.Fields[2].Name)}
 		for i := range o.Unit {
-			text += "\n" + rowText(o, s, i)
+			lines = append(lines, rowText(o, s, i))
 		}
-		texts = append(texts, text)
+		texts = append(texts, strings.Join(lines, "\n"))
 		o.Data.Release()
 	}
 	if texts[0] != texts[1] || !strings.Contains(texts[0], `a=1 rescued {"/b":"2"}`) {
