@@ -383,17 +383,17 @@ func TestSortOrderOfOthers(t *testing.T) {
 			if err := deliver(t, tab, p0, -1, len(vals), func(i int) any { return vals[i] }); err != nil {
 				t.Fatal(err)
 			}
-			var got string
+			var got []byte
 			for r, err := range s.ScanCoordinates(t.Context(), "t", 0, "v") {
 				if err != nil {
 					t.Fatal(err)
 				}
 				for i := range r.N {
-					got += string(r.Columns["v"].Bytes[i]) + " "
+					got = append(append(got, r.Columns["v"].Bytes[i]...), ' ')
 				}
 			}
 			files, _ := dataFiles(t, s, "t")
-			if claimed := *cmp.Or(files[0].SortOrderID(), new(int)); got != want || claimed != id {
+			if claimed := *cmp.Or(files[0].SortOrderID(), new(int)); string(got) != want || claimed != id {
 				t.Errorf("rows %q under order %d, want %q and %d", got, claimed, want, id)
 			}
 		})

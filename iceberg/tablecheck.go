@@ -90,7 +90,7 @@ func (c tableCheck) all() (errs []error) {
 func (c tableCheck) sortable(text string) error {
 	name, _, err := parseSort(text)
 	if err != nil {
-		return nil // reported by Validate
+		return nil //nolint:nilerr // reported by Validate
 	}
 	switch f := c.columns.Column(name); {
 	case f == nil && !isReserved(name) && c.suggest(name, c.names()) == "":

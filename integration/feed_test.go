@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -137,7 +138,7 @@ func cellText(k schema.Kind, i int) string {
 	case schema.Date:
 		return time.Unix(1_790_000_000, 0).UTC().AddDate(0, 0, n).Format(time.DateOnly)
 	case schema.Bool:
-		return fmt.Sprint(n%2 == 0)
+		return strconv.FormatBool(n%2 == 0)
 	case schema.Double, schema.Decimal:
 		return fmt.Sprintf("%d.25", n)
 	default:

@@ -44,7 +44,7 @@ func (t targets) unreachable(table string) string {
 	if s := config.Suggest(table, t.named()); s != "" {
 		return fmt.Sprintf("no route leads to this table; did you mean %q?", s)
 	}
-	return fmt.Sprintf("no route leads to this table: they lead to %s", shorten(lead))
+	return "no route leads to this table: they lead to " + shorten(lead)
 }
 
 // validateTables checks what the sink is told of tables against what the source

@@ -68,7 +68,7 @@ var ErrNotExact = errors.New("the tables do not hold every record exactly once")
 type Stopped struct{ Dir string }
 
 func (s *Stopped) Error() string {
-	return fmt.Sprintf("the demo was stopped before its end; what it wrote stays in %s", s.Dir)
+	return "the demo was stopped before its end; what it wrote stays in " + s.Dir
 }
 
 // Run runs the demo. It returns ErrNotExact if a row was lost or duplicated, by
