@@ -54,6 +54,9 @@ def main():
         print(f"  {'skip' if ok else 'UNEXPECTED SKIP'}: {short} {test}: {why}")
         if not ok:
             unexpected.append(test)
+    for package in packages_failed:  # one that panics or does not build may have no failed test
+        if not any(p == package for p, _ in failed):
+            failed.append((package, "(the package)"))
     for package, test in failed:
         print(f"  FAILED: {package.split('/', 3)[-1]} {test}")
     with open(tally, "a", encoding="utf-8") as f:

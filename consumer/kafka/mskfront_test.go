@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ type mskFront struct {
 	creds   aws.Credentials
 	host    string
 	session time.Duration
-	skew    time.Duration
+	skew    atomic.Int64 // added to the time, a time.Duration
 
 	wg sync.WaitGroup
 	mu struct {
@@ -192,7 +193,7 @@ func (f *mskFront) judge(msg []byte) error {
 	if err := json.Unmarshal(msg, &m); err != nil {
 		return err
 	}
-	now := time.Now().Add(f.skew)
+	now := time.Now().Add(time.Duration(f.skew.Load()))
 	at, err := time.Parse("20060102T150405Z", m["x-amz-date"])
 	if err != nil {
 		return err
@@ -281,9 +282,9 @@ func TestMSK(t *testing.T) {
 			t.Errorf("refused %v, want %q", f.mu.refused, why)
 		}
 	}
-	f.skew = time.Hour // this machine's clock is behind
+	f.skew.Store(int64(time.Hour)) // this machine's clock is behind
 	refused("expired")
-	f.skew = 0
+	f.skew.Store(0)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "wrong")
 	refused("signature")
 	t.Setenv("AWS_SESSION_TOKEN", "")

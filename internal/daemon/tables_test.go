@@ -22,7 +22,7 @@ func serve(t *testing.T, f *File) *life {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), mem: newMemory(f.MemoryBudget)}
+	d := &daemon{file: f, log: log, metrics: telemetry.New(Version()), mem: newMemory(f.MemoryBudget), keep: func(context.Context) {}}
 	d.phase.Store(admin.Starting)
 	go func() { l.code <- exitCode(d.serve(ctx, 0, nil, io.Discard)) }()
 	t.Cleanup(cancel)
