@@ -1,7 +1,7 @@
 // Command bench measures firehosed from outside: the built binary reads a
 // backlog from a broker and commits it to a table.
 //
-//	go run . -mb 500                 throughput on the three data sets
+//	go run . -mb 2000                throughput on the three data sets
 //	go run . -freshness 1s,60s       how old a record is when it becomes visible
 //	go run . -profile DIR            where the CPU time goes, phase by phase
 //
@@ -13,8 +13,8 @@
 // Throughput is MB of JSON and records for each second of the worker's CPU
 // time, once over the whole life of the process and once between the first
 // commit beyond 30 % of the records and the last but one, when types are known
-// and caches are warm. A backlog of a few commits shows no steady part: take 500
-// MB or more.
+// and caches are warm. A backlog of a few commits shows no steady part: take 2000
+// MB.
 //
 // Phases are told by the innermost frame of a sample that belongs to one: fetch (from
 // the socket to records, decompression too), parse (JSON to Arrow), encode (Arrow to

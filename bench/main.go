@@ -155,11 +155,15 @@ type mark struct {
 	cpu     time.Duration
 }
 
+// leastMarks is how many commits show a steady part: what is under way at the first and
+// the last of them differs by about one.
+const leastMarks = 5
+
 // steady returns the marks that the middle of a run lies between: from 30 % on, and before the last. At both the worker
 // has about as much under way that is paid for and not acknowledged.
 func steady(marks []mark, records int64) (a, b mark, ok bool) {
 	i := slices.IndexFunc(marks, func(m mark) bool { return m.records*10 >= records*3 })
-	if i < 0 || i+1 >= len(marks) {
+	if i < 0 || len(marks)-i < leastMarks {
 		return a, b, false
 	}
 	return marks[i], marks[len(marks)-1], true

@@ -31,11 +31,14 @@ func TestSetsAreJSONOfTheirSize(t *testing.T) {
 }
 
 func TestSteady(t *testing.T) {
-	marks := []mark{{10, time.Second}, {40, 2 * time.Second}, {70, 3 * time.Second}, {90, 4 * time.Second}}
-	if a, b, ok := steady(marks, 100); !ok || a != marks[1] || b != marks[3] {
+	var marks []mark
+	for i := range 8 {
+		marks = append(marks, mark{int64(10 + 11*i), time.Duration(i) * time.Second})
+	}
+	if a, b, ok := steady(marks, 100); !ok || a != marks[2] || b != marks[7] {
 		t.Errorf("steady: %v %v %v", a, b, ok)
 	}
-	if _, _, ok := steady(marks[:2], 100); ok {
-		t.Error("steady with one mark")
+	if _, _, ok := steady(marks[:6], 100); ok {
+		t.Error("steady with four marks")
 	}
 }
