@@ -69,7 +69,7 @@ func (l *life) listening() {
 // it any more.
 func (l *life) wait(what string, ok func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		select {
 		case code := <-l.code:
 			l.t.Fatalf("waiting for %s: ended with %d\n%s", what, code, l.log)
