@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"time"
 
@@ -253,7 +254,7 @@ func (t *table) commitData(ctx context.Context, ch *change, st pipeline.Stamp, s
 			}
 		}
 		vec := advance(r.vec, ch.claims, r.hdr.stamp(t.sink.pipeline), st)
-		if err := t.notClaimed(b.md, r.hdr, vec); err != nil {
+		if err := t.notClaimed(b.md, r.hdr, vec.Streams(nil)); err != nil {
 			return nil, err
 		}
 		return continued(r.hdr, vec, st), nil
@@ -267,12 +268,11 @@ func continued(was *header, vec pipeline.Vector, st pipeline.Stamp) *edit {
 
 // notClaimed refuses to feed a table from a stream that another pipeline feeds it
 // from: most likely this one under another name, and every row would come twice.
-func (t *table) notClaimed(md icetable.Metadata, h *header, vec pipeline.Vector) error {
-	return t.fedBy(md, vec.Streams(h.Src)[len(h.Src):])
-}
-
-// fedBy is notClaimed for streams by their keys.
-func (t *table) fedBy(md icetable.Metadata, streams []string) error {
+// Streams are given by their keys; those that the header h has were let in before.
+func (t *table) notClaimed(md icetable.Metadata, h *header, streams []string) error {
+	if h != nil {
+		streams = slices.DeleteFunc(slices.Clone(streams), func(key string) bool { return slices.Contains(h.Src, key) })
+	}
 	if t.cfg.SharedTable {
 		return nil
 	}

@@ -327,6 +327,10 @@ func TestClaimedByAnotherPipeline(t *testing.T) {
 	}
 	st := pipeline.Stamp{Pipeline: "renamed"}
 	r.wantHalt(r.commitAs(t.Context(), other(false), st, -1, 100), pipeline.HaltClaimed)
+	_, err := other(false).Watermarks(t.Context(), []pipeline.Partition{p0}) // before any row is laid out
+	r.wantHalt(err, pipeline.HaltClaimed)
+	_, err = other(true).Watermarks(t.Context(), []pipeline.Partition{p0})
+	r.must(err)
 	r.want(100, 100)
 }
 

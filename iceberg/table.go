@@ -56,6 +56,13 @@ func (t *table) Watermarks(ctx context.Context, ps []pipeline.Partition) (pipeli
 	if ps == nil {
 		return l, nil
 	}
+	var streams []string
+	for _, p := range ps {
+		streams = append(streams, p.StreamKey())
+	}
+	if err := t.notClaimed(b.md, b.reg.hdr, streams); err != nil { // not only at the commit: rows would be laid out for nothing
+		return pipeline.Ledger{}, err
+	}
 	l.Marks = pipeline.Vector{}
 	for _, p := range ps {
 		if m, ok := b.reg.vec[p]; ok {

@@ -202,10 +202,7 @@ func (s *Sink) Refusal(ctx context.Context, name string, streams []string) (exis
 	if err := t.lacks(want, merged); err != nil {
 		return true, err
 	}
-	if h := b.reg.hdr; h != nil { // as a commit does
-		streams = slices.DeleteFunc(slices.Clone(streams), func(key string) bool { return slices.Contains(h.Src, key) })
-	}
-	return true, t.fedBy(b.md, streams)
+	return true, t.notClaimed(b.md, b.reg.hdr, streams)
 }
 
 // recent refuses a table whose format is too old.

@@ -69,7 +69,7 @@ func (l *life) listening() {
 // it any more.
 func (l *life) wait(what string, ok func() bool) {
 	l.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		select {
 		case code := <-l.code:
 			l.t.Fatalf("waiting for %s: ended with %d\n%s", what, code, l.log)
@@ -289,6 +289,12 @@ func TestTableOfSomebodyElse(t *testing.T) {
 		_, body := l.get("/readyz")
 		return strings.Contains(body, "degraded")
 	})
+	for range 100 { // and stays so, however often the table is looked at again
+		time.Sleep(20 * time.Millisecond)
+		if _, body := l.get("/readyz"); !strings.Contains(body, "degraded") {
+			t.Fatalf("the halt is gone: %s", body)
+		}
+	}
 	code, body := l.get("/readyz")
 	if code != 200 || !strings.Contains(body, "CLAIMED") || !strings.Contains(body, `shop`) || !strings.Contains(body, "choose another table") {
 		t.Errorf("readyz: %d %s", code, body)
