@@ -24,7 +24,6 @@ import (
 type delivery struct {
 	t      *table
 	change *change
-	cause  string          // why it is committed
 	life   context.Context // of the files being written: ends with Abort
 	end    context.CancelCauseFunc
 
@@ -44,16 +43,13 @@ type delivery struct {
 	}
 }
 
-var (
-	_ pipeline.Delivery = (*delivery)(nil)
-	_ pipeline.Cutter   = (*delivery)(nil)
-)
+var _ pipeline.Delivery = (*delivery)(nil)
 
 var errEnded = errors.New("delivery has ended")
 
 // Begin implements [pipeline.Table].
 func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
-	d := &delivery{t: t, change: newChange(kindData, newID()), cause: EndCommit}
+	d := &delivery{t: t, change: newChange(kindData, newID())}
 	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	d.mu.lanes = map[pipeline.Partition]*lane{}
 	return d, nil
@@ -94,12 +90,9 @@ func (d *delivery) Size() (held, output int64, full bool) {
 	return d.held.Load(), d.output.Load(), d.full.Load()
 }
 
-// Cut implements [pipeline.Cutter].
-func (d *delivery) Cut(cause string) { d.cause = cause }
-
 // Commit implements [pipeline.Delivery].
-func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim) error {
-	files, err := d.finish(ctx)
+func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim, cause string) error {
+	files, err := d.finish(ctx, cause)
 	if err != nil {
 		return fmt.Errorf("finish files of table %s: %w", d.t.name, err)
 	}
@@ -134,7 +127,7 @@ func (d *delivery) Abort(ctx context.Context) error {
 
 // finish closes all files, some at a time, and makes sure that each is in the store
 // with its whole length.
-func (d *delivery) finish(ctx context.Context) ([]icego.DataFile, error) {
+func (d *delivery) finish(ctx context.Context, cause string) ([]icego.DataFile, error) {
 	d.mu.Lock()
 	d.mu.closed = true
 	lanes := d.mu.lanes
@@ -146,7 +139,7 @@ func (d *delivery) finish(ctx context.Context) ([]icego.DataFile, error) {
 	g.SetLimit(2 * runtime.GOMAXPROCS(0))
 	for _, l := range lanes {
 		for _, f := range l.takeAll() {
-			g.Go(func() error { return d.close(gctx, f, d.cause) })
+			g.Go(func() error { return d.close(gctx, f, cause) })
 		}
 	}
 	if err := g.Wait(); err != nil {

@@ -67,7 +67,7 @@ func TestLanesWriteAtTheSameTime(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := d.Commit(t.Context(), rev1, claims); err != nil {
+	if err := d.Commit(t.Context(), rev1, claims, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	if held, output, _ := d.Size(); held != 0 || output == 0 {
@@ -118,7 +118,7 @@ func TestSchemaMovesWhileADeliveryIsFilled(t *testing.T) {
 	}
 	write(wide, 20, 30)
 	write(narrow, 30, 40) // laid out just before the promotion
-	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 40)}); err != nil {
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 40)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	var sum int64
@@ -172,7 +172,7 @@ func TestFilesEndAtTheirTargetSize(t *testing.T) {
 	if _, _, full := d.Size(); !full {
 		t.Error("a file reached its size, the delivery is not full")
 	}
-	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 6000)}); err != nil {
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 6000)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(entries(t, s, "t")); n < 2 || n > 4 {
@@ -262,7 +262,7 @@ func TestLostOrShortFilesAreNotCommitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.Data.Release()
-		if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 10)}); err == nil {
+		if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 10)}, pipeline.CutAsked); err == nil {
 			t.Errorf("%s: committed", name)
 		}
 		if l, err := tab.Watermarks(t.Context(), nil); err != nil || len(l.Marks) != 0 {
@@ -304,7 +304,7 @@ func TestRivalWorkers(t *testing.T) {
 				}
 				r := rows(tab.Schema(), from, from+10, func(i int) any { return i })
 				if err = d.Write(context.Background(), batch(p, from, from+10), r); err == nil {
-					err = d.Commit(context.Background(), rev1, []pipeline.Claim{claim(p, n, from+10)})
+					err = d.Commit(context.Background(), rev1, []pipeline.Claim{claim(p, n, from+10)}, pipeline.CutAsked)
 				}
 				r.Data.Release()
 				if err != nil && !errors.Is(err, pipeline.ErrStale) {
@@ -337,21 +337,18 @@ func TestFilesSayWhyTheyEnded(t *testing.T) {
 	var got []string
 	s.obs = Observer{File: func(_ string, _ int64, small bool, reason string) { got = append(got, fmt.Sprint(small, " ", reason)) }}
 	tab := open(t, s, "t")
-	for i, cause := range []string{pipeline.CutMemory, pipeline.CutInterval, ""} {
+	for i, cause := range []string{pipeline.CutMemory, pipeline.CutInterval} {
 		d := begin(t, tab)
 		r := rows(tab.Schema(), i*10, i*10+10, nil)
 		if err := d.Write(t.Context(), batch(p0, i*10, i*10+10), r); err != nil {
 			t.Fatal(err)
 		}
 		r.Data.Release()
-		if cause != "" {
-			d.Cut(cause)
-		}
-		if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, i*10-max(0, 1-i), i*10+10)}); err != nil {
+		if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, i*10-max(0, 1-i), i*10+10)}, cause); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if want := []string{"true memory", "true interval", "true commit"}; !slices.Equal(got, want) {
+	if want := []string{"true memory", "true interval"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }

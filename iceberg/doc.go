@@ -14,7 +14,7 @@
 //	table, err := sink.Table(ctx, "events", stamp) // created and bound if need be
 //	d, err := table.Begin(ctx)
 //	err = d.Write(ctx, batch, rows)
-//	err = d.Commit(ctx, stamp, claims)
+//	err = d.Commit(ctx, stamp, claims, cause)
 //
 // Catalogs are REST, AWS Glue, PostgreSQL and SQLite through iceberg-go, used for its
 // types, manifests and one attempt at a commit; its own retries, writers and

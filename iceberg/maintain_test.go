@@ -50,14 +50,7 @@ func countSuffix(names []string, suffix string) (n int) {
 // entries lists the live files of the head with their row ids and sequence numbers.
 func entries(t *testing.T, s *Sink, name string) map[string][2]int64 {
 	t.Helper()
-	h, err := s.handle(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := h.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := present(t, s, name)
 	manifests, _, err := s.dataManifests(t.Context(), b.reg.head)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +95,7 @@ func TestMaintain(t *testing.T) {
 		if err := abandoned.Write(t.Context(), batch(p0, 0, 3), r); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := abandoned.(*delivery).finish(t.Context()); err != nil { // written, never committed
+		if _, err := abandoned.(*delivery).finish(t.Context(), pipeline.CutAsked); err != nil { // written, never committed
 			t.Fatal(err)
 		}
 		r.Data.Release()

@@ -15,7 +15,6 @@ type Observer struct {
 // Why a data file was ended.
 const (
 	EndSize   = "size"       // it has reached the target size
-	EndCommit = "commit"     // its delivery was committed, and nobody said why
 	EndSchema = "schema"     // the table's columns changed
 	EndOpen   = "open_files" // open_files were reached
 )

@@ -41,14 +41,7 @@ func upTo(n int) (out []int) {
 // found counts the rows that a reader finds with v equal to a value.
 func found(t *testing.T, s *Sink, name, val string) int64 {
 	t.Helper()
-	h, err := s.handle(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := h.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := present(t, s, name)
 	ctx := s.withFiles(t.Context())
 	tab, err := b.tbl.Scan(icetable.WithRowFilter(icego.EqualTo(icego.Reference("v"), val))).ToArrowTable(ctx)
 	if err != nil {
@@ -166,7 +159,7 @@ func TestOpenFilesAreBounded(t *testing.T) {
 	if _, _, full := d.Size(); !full || d.(*delivery).files.Load() > 3 {
 		t.Fatalf("full %v, %d files open", full, d.(*delivery).files.Load())
 	}
-	if err := d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p0, -1, 60)}); err != nil {
+	if err := d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p0, -1, 60)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	if got := coordinates(t, s, "t"); !slices.Equal(got, upTo(60)) {
@@ -198,7 +191,7 @@ func TestSortBy(t *testing.T) {
 		}
 		r.Data.Release()
 	}
-	if err := d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p0, -1, 40)}); err != nil {
+	if err := d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p0, -1, 40)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
@@ -218,14 +211,7 @@ func TestSortBy(t *testing.T) {
 // dataFiles returns the data files of a table's head.
 func dataFiles(t *testing.T, s *Sink, name string) (out []icego.DataFile, md icetable.Metadata) {
 	t.Helper()
-	h, err := s.handle(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := h.load(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := present(t, s, name)
 	fs := s.files(t.Context())
 	list, err := b.reg.head.Manifests(fs)
 	if err != nil {
@@ -326,7 +312,7 @@ func TestSortOrderOfSeveralRowGroups(t *testing.T) {
 			}
 		}
 	}
-	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 20)}); err != nil {
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, -1, 20)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	r := rows(tab.Schema(), 20, 30, nil)
@@ -349,7 +335,7 @@ func TestSortOrderOfSeveralRowGroups(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, 20, 50)}); err != nil {
+	if err := d.Commit(t.Context(), rev1, []pipeline.Claim{claim(p0, 20, 50)}, pipeline.CutAsked); err != nil {
 		t.Fatal(err)
 	}
 	files, _ := dataFiles(t, s, "t")

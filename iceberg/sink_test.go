@@ -89,7 +89,7 @@ func deliver(t *testing.T, tab pipeline.Table, p pipeline.Partition, from, to in
 	if err := d.Write(t.Context(), batch(p, from, to), r); err != nil {
 		t.Fatal(err)
 	}
-	return d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p, from, to)})
+	return d.Commit(t.Context(), pipeline.Stamp{Pipeline: "p", Rev: 1}, []pipeline.Claim{claim(p, from, to)}, pipeline.CutAsked)
 }
 
 func TestLocalEndToEnd(t *testing.T) {
@@ -130,4 +130,18 @@ func TestLocalEndToEnd(t *testing.T) {
 	if err != nil || l.Marks[p0].At != at(250) || l.Stamp.Rev != 1 {
 		t.Fatalf("%+v, %v", l, err)
 	}
+}
+
+// present loads a table.
+func present(t *testing.T, s *Sink, name string) *base {
+	t.Helper()
+	h, err := s.handle(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := h.load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }

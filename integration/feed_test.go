@@ -223,7 +223,7 @@ func (f *feed) commit() {
 	if err := g.Wait(); err != nil {
 		f.t.Fatal(err)
 	}
-	if err := d.Commit(ctx, f.stamp, claims); err != nil {
+	if err := d.Commit(ctx, f.stamp, claims, pipeline.CutAsked); err != nil {
 		f.t.Fatal(err)
 	}
 	f.next += rowsPerFile

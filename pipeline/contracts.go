@@ -294,14 +294,11 @@ type Delivery interface {
 	// help, and deletes nothing. nil: the rows are in. *Halt: the table needs an
 	// operator. Any other error, ErrStale among them: read the watermarks again and
 	// go by them, whatever became of this attempt. Nothing is called after Commit.
-	Commit(ctx context.Context, st Stamp, claims []Claim) error
+	// cause is for metrics: one of the constants below.
+	Commit(ctx context.Context, st Stamp, claims []Claim, cause string) error
 	// Abort gives up staged rows that were never committed.
 	Abort(ctx context.Context) error
 }
-
-// Cutter is a Delivery that wants to know why it is committed: one of the constants.
-// Cut is called once, before Commit.
-type Cutter interface{ Cut(cause string) }
 
 // Why a delivery is committed.
 const (

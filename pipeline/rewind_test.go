@@ -36,7 +36,7 @@ func (emptyDelivery) Write(context.Context, *Batch, Rows) error { return nil }
 
 func (emptyDelivery) Size() (held, output int64, full bool) { return 1, 0, false }
 
-func (d emptyDelivery) Commit(_ context.Context, st Stamp, _ []Claim) error {
+func (d emptyDelivery) Commit(_ context.Context, st Stamp, _ []Claim, _ string) error {
 	if d.committed != nil {
 		d.committed <- st
 	}

@@ -368,11 +368,8 @@ func (t *table) commit(ctx context.Context, cause string) error {
 	if failpoint.Enabled && t.p.anotherCommitted(t) {
 		failpoint.Hit("table2.beforeCommit")
 	}
-	if c, ok := f.d.(Cutter); ok {
-		c.Cut(cause)
-	}
 	began := time.Now()
-	err := f.d.Commit(ctx, st, claims)
+	err := f.d.Commit(ctx, st, claims, cause)
 	t.p.share.Charge(-f.held)
 	if err != nil {
 		err = fmt.Errorf("commit: %w", err)

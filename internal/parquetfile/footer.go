@@ -29,8 +29,8 @@ type group struct {
 }
 
 // newFooter returns the footer of a file without row groups.
-func newFooter(p *plan, c compress.Codec) *footer {
-	f := &footer{plan: p, codec: int32(c.CompressionCodec()), sizes: make([]int64, len(p.leaves))}
+func newFooter(p *plan, c compress.Codec) footer {
+	f := footer{plan: p, codec: int32(c.CompressionCodec()), sizes: make([]int64, len(p.leaves))}
 	f.reset()
 	return f
 }

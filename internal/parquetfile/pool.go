@@ -21,19 +21,13 @@ type Pool struct {
 
 	mu struct {
 		sync.Mutex
-		shelves map[*schema.Schema]*shelf
-		idle    []*columnSet // the latest last
+		plans map[*schema.Schema]*plan
+		idle  []*columnSet // the latest last
 	}
 }
 
-// shelf is what files of one schema share.
-type shelf struct {
-	plan *plan
-	feet sync.Pool // of *footer
-}
-
-// maxShelves bounds the schemas remembered; evolved tables leave old ones behind.
-const maxShelves = 256
+// maxPlans bounds the schemas remembered; evolved tables leave old ones behind.
+const maxPlans = 256
 
 // NewPool checks o and returns a pool.
 func NewPool(o Options) (*Pool, error) {
@@ -50,40 +44,35 @@ func NewPool(o Options) (*Pool, error) {
 	for range n {
 		p.encoders <- newEncoder(&o, codec)
 	}
-	p.mu.shelves = map[*schema.Schema]*shelf{}
+	p.mu.plans = map[*schema.Schema]*plan{}
 	return p, nil
 }
 
 // Writer returns a writer of one file of the schema, whose fields must all have
 // ids. Nothing is written before the first row group is full.
 func (p *Pool) Writer(w io.Writer, s *schema.Schema) (*Writer, error) {
-	sh, err := p.shelf(s)
+	pl, err := p.plan(s)
 	if err != nil {
 		return nil, err
 	}
-	foot, ok := sh.feet.Get().(*footer)
-	if !ok {
-		foot = newFooter(sh.plan, p.codec)
-	}
-	return &Writer{pool: p, shelf: sh, out: &countingWriter{w: w}, set: p.take(sh.plan), foot: foot}, nil
+	return &Writer{pool: p, out: &countingWriter{w: w}, set: p.take(pl)}, nil
 }
 
-func (p *Pool) shelf(s *schema.Schema) (*shelf, error) {
+func (p *Pool) plan(s *schema.Schema) (*plan, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if sh := p.mu.shelves[s]; sh != nil {
-		return sh, nil
+	if pl := p.mu.plans[s]; pl != nil {
+		return pl, nil
 	}
 	pl, err := newPlan(s, p.opts.MetricColumns)
 	if err != nil {
 		return nil, err
 	}
-	if len(p.mu.shelves) >= maxShelves {
-		clear(p.mu.shelves)
+	if len(p.mu.plans) >= maxPlans {
+		clear(p.mu.plans)
 	}
-	sh := &shelf{plan: pl}
-	p.mu.shelves[s] = sh
-	return sh, nil
+	p.mu.plans[s] = pl
+	return pl, nil
 }
 
 // take returns empty columns, those of a finished file if there are any. Memory
@@ -97,17 +86,16 @@ func (p *Pool) take(pl *plan) *columnSet {
 			return s
 		}
 	}
-	return newColumnSet(pl)
+	return newColumnSet(pl, p.codec)
 }
 
 // put takes back what a file used. What has been idle for longest is given up first.
-func (p *Pool) put(sh *shelf, set *columnSet, foot *footer) {
+func (p *Pool) put(set *columnSet) {
 	for _, c := range set.cols {
 		c.reset()
 		c.total.reset()
 	}
-	foot.reset()
-	sh.feet.Put(foot)
+	set.foot.reset()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.idle = append(p.mu.idle, set)

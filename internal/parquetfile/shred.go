@@ -6,15 +6,17 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/parquet-go/parquet-go/compress"
 
 	"github.com/firehosed/firehosed/schema"
 )
 
-// columnSet is the leaf columns of a file, and what it takes to fill them from
-// records.
+// columnSet is the leaf columns of a file, what it takes to fill them from records, and
+// what the file's end will say.
 type columnSet struct {
 	plan  *plan
 	cols  []*column
+	foot  footer
 	last  *arrow.Schema // of the record that bound belongs to
 	bound []binding
 
@@ -29,8 +31,8 @@ type scratch struct {
 	rows     []int32
 }
 
-func newColumnSet(p *plan) *columnSet {
-	s := &columnSet{plan: p, cols: make([]*column, len(p.leaves))}
+func newColumnSet(p *plan, c compress.Codec) *columnSet {
+	s := &columnSet{plan: p, cols: make([]*column, len(p.leaves)), foot: newFooter(p, c)}
 	for i, f := range p.leaves {
 		s.cols[i] = newColumn(f)
 	}
@@ -43,7 +45,7 @@ func (s *columnSet) size() (used, held int64) {
 		used += c.used()
 		held += c.held()
 	}
-	return used, held
+	return used, held + s.foot.held()
 }
 
 // reset empties the columns for the next row group.

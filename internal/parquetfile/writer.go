@@ -12,16 +12,14 @@ import (
 
 // Writer writes one Parquet file. One goroutine uses it at a time.
 type Writer struct {
-	pool  *Pool
-	shelf *shelf
-	out   *countingWriter
-	set   *columnSet // goes back to the pool with Close and Abort
-	foot  *footer    // likewise
-	rows  int64      // in all
-	open  int64      // rows of the row group being filled
-	held  int64
-	raw   int64 // bytes of values that went into row groups already written
-	err   error // ends the file: set by a failed Write or Close
+	pool *Pool
+	out  *countingWriter
+	set  *columnSet // goes back to the pool with Close and Abort
+	rows int64      // in all
+	open int64      // rows of the row group being filled
+	held int64
+	raw  int64 // bytes of values that went into row groups already written
+	err  error // ends the file: set by a failed Write or Close
 }
 
 // Metrics are what Iceberg's manifest records about a data file. Maps are by field
@@ -103,7 +101,7 @@ func (w *Writer) flush() error {
 	e := <-w.pool.encoders // more of them would only take memory
 	defer func() { w.pool.encoders <- e }()
 	values := w.measure()
-	if err := e.rowGroup(w.out, w.set.cols, w.open, w.foot); err != nil {
+	if err := e.rowGroup(w.out, w.set.cols, w.open, &w.set.foot); err != nil {
 		return fmt.Errorf("encode parquet row group: %w", err)
 	}
 	w.raw += values
@@ -116,7 +114,6 @@ func (w *Writer) flush() error {
 // measure notes the memory held, and returns the bytes of the values.
 func (w *Writer) measure() (values int64) {
 	values, w.held = w.set.size()
-	w.held += w.foot.held()
 	return values
 }
 
@@ -142,8 +139,8 @@ func (w *Writer) finish() (Metrics, error) {
 		return Metrics{}, err
 	}
 	m := w.set.metrics()
-	w.foot.note(&m)
-	end := w.foot.end()
+	w.set.foot.note(&m)
+	end := w.set.foot.end()
 	if w.out.n == 0 {
 		end = append([]byte(magic), end...)
 	}
@@ -167,8 +164,8 @@ func (w *Writer) release() {
 	if w.set == nil {
 		return
 	}
-	w.pool.put(w.shelf, w.set, w.foot)
-	w.set, w.foot, w.held, w.open = nil, nil, 0, 0
+	w.pool.put(w.set)
+	w.set, w.held, w.open = nil, 0, 0
 }
 
 // countingWriter counts the bytes that reach the output.

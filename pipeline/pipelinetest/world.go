@@ -349,7 +349,7 @@ func (d *delivery) free() {
 
 func (d *delivery) Abort(context.Context) error { d.free(); return nil }
 
-func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim) error {
+func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim, _ string) error {
 	defer d.free()
 	for {
 		version, done, err := d.check(ctx, st, claims)
