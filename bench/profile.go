@@ -26,10 +26,10 @@ type phase struct {
 func phases() []phase {
 	const own = "github.com/firehosed/firehosed/"
 	return []phase{
-		{"compress", []string{own + "internal/parquetfile.zstdCodec", own + "internal/parquetfile.(*zstdCodec)"}},
-		{"encode", []string{own + "internal/parquetfile."}},
-		{"parse", []string{own + "schema.", own + "pipeline/decode."}},
 		{"fetch", []string{own + "consumer/", "github.com/twmb/franz-go/"}},
+		{"parse", []string{own + "schema.", own + "pipeline/decode."}},
+		{"compress", []string{own + "internal/parquetfile.zstdCodec"}},
+		{"encode", []string{own + "internal/parquetfile."}},
 		{"commit", []string{own + "iceberg.", own + "internal/objstore.", "github.com/apache/iceberg-go", "modernc.org/", "database/sql."}},
 		{"garbage", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcAssist", "runtime.gcStart"}},
 	}
@@ -108,38 +108,36 @@ func (p *profiler) end() (*profile.Profile, error) {
 
 // shares returns which part of the samples each phase has, and the rest.
 func shares(p *profile.Profile) string {
-	sum := map[string]int64{}
+	all := append(phases(), phase{name: "rest"})
+	sums := make([]int64, len(all))
 	var total int64
 	for _, s := range p.Sample {
 		v := s.Value[len(s.Value)-1]
 		total += v
-		sum[phaseOf(s)] += v
+		sums[phaseOf(all, s)] += v
 	}
 	if total == 0 {
 		return "no samples"
 	}
 	var out []string
-	for _, name := range slices.Concat(names(), []string{"rest"}) {
-		out = append(out, fmt.Sprintf("%s %d %%", name, (100*sum[name]+total/2)/total))
+	for i, ph := range all {
+		out = append(out, fmt.Sprintf("%s %d %%", ph.name, (100*sums[i]+total/2)/total))
 	}
 	return strings.Join(out, ", ")
 }
 
-func names() []string { return []string{"fetch", "parse", "encode", "compress", "commit", "garbage"} }
-
-func phaseOf(s *profile.Sample) string {
+// phaseOf returns the index of a sample's phase: the last is the rest.
+func phaseOf(all []phase, s *profile.Sample) int {
 	for _, loc := range s.Location { // the innermost is the first
 		for _, line := range loc.Line {
-			for _, ph := range phases() {
-				for _, part := range ph.parts {
-					if strings.HasPrefix(line.Function.Name, part) {
-						return ph.name
-					}
+			for i, ph := range all {
+				if slices.ContainsFunc(ph.parts, func(part string) bool { return strings.HasPrefix(line.Function.Name, part) }) {
+					return i
 				}
 			}
 		}
 	}
-	return "rest"
+	return len(all) - 1
 }
 
 // keep writes the profile to a file, for go tool pprof.

@@ -25,7 +25,7 @@ func TestPhases(t *testing.T) {
 		stack(5, "runtime.scanObject", "runtime.gcBgMarkWorker"),
 		stack(10, own+"pipeline.(*lane).live"),
 	}}
-	const want = "fetch 10 %, parse 20 %, encode 15 %, compress 30 %, commit 10 %, garbage 5 %, rest 10 %"
+	const want = "fetch 10 %, parse 20 %, compress 30 %, encode 15 %, commit 10 %, garbage 5 %, rest 10 %"
 	if got := shares(p); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -206,6 +206,9 @@ func (e *encoder) levels(v []byte, max uint8) {
 
 // page compresses e.body and writes it as a page of n values.
 func (e *encoder) page(k *chunk, typ int32, n int) error {
+	if len(e.body) > maxPage {
+		return fmt.Errorf("a page of %d bytes is larger than Parquet allows", len(e.body))
+	}
 	body := e.body
 	if e.codec.CompressionCodec() != format.Uncompressed {
 		var err error
@@ -213,9 +216,6 @@ func (e *encoder) page(k *chunk, typ int32, n int) error {
 			return fmt.Errorf("compress: %w", err)
 		}
 		body = e.small
-	}
-	if len(e.body) > maxPage {
-		return fmt.Errorf("a page of %d bytes is larger than Parquet allows", len(e.body))
 	}
 	t := &e.head
 	t.reset()
