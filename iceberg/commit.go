@@ -270,11 +270,11 @@ func continued(was *header, vec pipeline.Vector, st pipeline.Stamp) *edit {
 // from: most likely this one under another name, and every row would come twice.
 // Streams are given by their keys; those that the header h has were let in before.
 func (t *table) notClaimed(md icetable.Metadata, h *header, streams []string) error {
-	if h != nil {
-		streams = slices.DeleteFunc(slices.Clone(streams), func(key string) bool { return slices.Contains(h.Src, key) })
-	}
 	if t.cfg.SharedTable {
 		return nil
+	}
+	if h != nil {
+		streams = slices.DeleteFunc(slices.Clone(streams), func(key string) bool { return slices.Contains(h.Src, key) })
 	}
 	for stream, other := range feeders(md.Properties(), t.sink.pipeline, streams) {
 		return &pipeline.Halt{
