@@ -94,10 +94,11 @@ func (w *world) rest() *icebergtest.REST {
 	return c
 }
 
-// killAt kills the worker between the n-th commit and its answer.
+// killAt kills the worker between a commit and its answer: the n-th that is asked for,
+// or the next that is not refused.
 func (w *world) killAt(p *worker, n int) func(int) icebergtest.Fault {
 	return func(i int) (f icebergtest.Fault) {
-		if i == n {
+		if i >= n {
 			f.After = func() {
 				_ = p.cmd.Process.Kill()
 				<-p.done
