@@ -66,6 +66,37 @@ func sparse(n int) [][]byte {
 	return units
 }
 
+// logs returns flat records that have a third of 95 members each, in one order.
+func logs(n int) [][]byte {
+	r := rand.New(rand.NewPCG(1, 2))
+	units := make([][]byte, n)
+	for i := range units {
+		b := fmt.Appendf(nil, `{"time":"2026-11-23T%02d:%02d:%02d.%03dZ"`, i/3600%24, i/60%60, i%60, r.IntN(1000))
+		for f := range 95 {
+			if r.IntN(95) >= 33 {
+				continue
+			}
+			b = fmt.Appendf(b, `,"%s_%02d":`, [...]string{"http", "k8s", "app", "db", "net"}[f%5], f)
+			switch f % 6 {
+			case 0:
+				b = fmt.Appendf(b, "%d", r.IntN(100_000))
+			case 1:
+				b = fmt.Appendf(b, "%.3f", r.Float64()*1000)
+			case 2:
+				b = fmt.Appendf(b, "%t", r.IntN(2) == 0)
+			case 3:
+				b = fmt.Appendf(b, `"%016x"`, r.Uint64())
+			case 4:
+				b = fmt.Appendf(b, "%q", [...]string{"GET", "POST", "PUT", "DELETE", "OPTIONS"}[r.IntN(5)])
+			default:
+				b = fmt.Appendf(b, `"/api/v2/%s/%d/items"`, [...]string{"users", "orders", "carts"}[r.IntN(3)], r.IntN(10_000))
+			}
+		}
+		units[i] = append(b, '}')
+	}
+	return units
+}
+
 func BenchmarkDecode(b *testing.B) {
 	for _, set := range []struct {
 		name  string
@@ -75,6 +106,7 @@ func BenchmarkDecode(b *testing.B) {
 		{"flat", telemetry(4096), true},
 		{"nested", events(b, 1024), true},
 		{"sparse", sparse(4096), true},
+		{"logs", logs(1300), true},
 		{"infer", events(b, 1024), false},
 		{"rescue", events(b, 1024), false},
 	} {

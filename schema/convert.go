@@ -50,7 +50,7 @@ func (r *reader) number(f *node, row, i int) int {
 		f.reserve(row)
 		f.words[row] = uint64(v)
 	}
-	f.n = row + 1
+	f.hold(row)
 	return e
 }
 
@@ -67,7 +67,7 @@ func (r *reader) decimal(f *node, row, i, end int) int {
 	}
 	f.reserve(row)
 	f.words[2*row], f.words[2*row+1] = v.LowBits(), uint64(v.HighBits())
-	f.n = row + 1
+	f.hold(row)
 	return end
 }
 
@@ -130,7 +130,7 @@ func (r *reader) blob(f *node, row, i int) int {
 	if !ok {
 		return misfit
 	}
-	f.n = row + 1
+	f.hold(row)
 	return e + 1
 }
 
@@ -141,7 +141,7 @@ func (n *node) setWord(row int, v uint64, end int, ok bool) int {
 	}
 	n.reserve(row)
 	n.words[row] = v
-	n.n = row + 1
+	n.hold(row)
 	return end + 1
 }
 

@@ -15,19 +15,18 @@ type keyTable struct {
 type keySlot struct {
 	words [2]uint64
 	n     int // length of the key
-	at    int32
 	f     *node
 }
 
 // newKeyTable returns the table of these fields, whose keys differ.
 func newKeyTable(fields []*node) keyTable {
 	t := keyTable{slots: make([]keySlot, 2<<bits.Len(uint(len(fields))))}
-	for at, f := range fields {
+	for _, f := range fields {
 		padded := append([]byte(f.key), make([]byte, pad)...)
 		w := keyWords(padded, 0, len(f.key))
 		for i := t.home(w, len(f.key)); ; i = (i + 1) & (len(t.slots) - 1) {
 			if s := &t.slots[i]; s.f == nil {
-				*s = keySlot{w, len(f.key), int32(at), f}
+				*s = keySlot{w, len(f.key), f}
 				break
 			}
 		}
@@ -35,18 +34,18 @@ func newKeyTable(fields []*node) keyTable {
 	return t
 }
 
-// find returns the field of the key from to end of buf and its index, or nil. There
-// must be 8 bytes more in buf.
-func (t *keyTable) find(buf []byte, from, end int) (*node, int32) {
+// find returns the field of the key from to end of buf, or nil. There must be 8 bytes
+// more in buf.
+func (t *keyTable) find(buf []byte, from, end int) *node {
 	n := end - from
 	w := keyWords(buf, from, end)
 	for i := t.home(w, n); ; i = (i + 1) & (len(t.slots) - 1) {
 		s := &t.slots[i]
 		if s.f == nil {
-			return nil, 0
+			return nil
 		}
 		if s.words == w && s.n == n && (n <= 16 || s.f.key == string(buf[from:end])) {
-			return s.f, s.at
+			return s.f
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (l *layout) data(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
 	switch n.kind {
 	case Bool:
 		b := l.take(bitmapBytes(rows))
-		copy(b.Bytes(), arrow.Uint64Traits.CastToBytes(n.bits))
+		copy(b.Bytes(), arrow.Uint64Traits.CastToBytes(n.words))
 		bufs = append(bufs, b)
 	case String, Binary:
 		b := l.take(len(n.data))

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"unsafe"
 )
@@ -9,55 +8,52 @@ import (
 // A node is one place in a schema and the cells laid out for it so far.
 //
 // Rows without a value cost nothing when they pass: n is the number of rows that
-// are filled, and the gap up to a row is filled with nulls when the next value
+// are filled, and what the gap up to a row needs is done when the next value
 // comes, or at the end of the batch. n beyond the current row means that the row
 // has a value already, which is how repeated keys are found.
 type node struct {
-	field  *Field // nil: the record itself
-	kind   Kind
-	key    string // the object key that fills it
-	parent *node
-	at     int // index among the fields of a struct
-	depth  int // objects and arrays around the value
+	// What every value needs comes first, in two cache lines.
+	kind  Kind
+	place int32 // index among its parent's places
+	leap  int32 // the place of the key that comes after this one, if that is far; else 0
+	far   int32 // the same, as seen once
+	n     int
+	valid []uint64 // bitmap, zeros beyond n
+	words []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
+	ends  []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one until finish
+	data  []byte   // String, Binary; UUID, Fixed: width bytes each
 
+	nulls    int    // of the rows, once finish has counted them
+	field    *Field // nil: the record itself
+	key      string // the object key that fills it
+	literal  string // the same as it is mostly written: "key":
+	parent   *node
+	at       int     // index among the fields of a struct
+	depth    int     // objects and arrays around the value
+	width    int     // UUID, Fixed
 	kids     []*node // Struct: the fields; List: the element; Map: key and value
+	places   []place // Struct: the fields in the order in which their keys mostly come
+	moves    int     // of places in this batch
 	byKey    keyTable
 	declared []Field // Struct: what Options.Declared says about members
 	fixed    bool    // its type is declared: it is never promoted
 	needs    bool    // Struct: a field is required
-
-	literal string   // the key as it is mostly written: "key":
-	head    uint64   // its first 8 bytes, or as many as it has,
-	mask    uint64   // which are these
-	next    [2]int32 // index of the fields that came after this one lately
-	first   int32    // Struct: the same of the field that came first
-
-	n     int
-	nulls int
-	valid []uint64 // bitmap, all ones beyond n
-	words []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each
-	bits  []uint64 // Bool: bitmap
-	ends  []int32  // String, Binary, List, Map: where row i ends is ends[i+1]
-	data  []byte   // String, Binary; UUID, Fixed: width bytes each
-	width int      // UUID, Fixed
-
-	mapKey []byte // Map: the key being read
+	mapKey   []byte  // Map: the key being read
 
 	promote *Type     // what its type must become to take what did not fit
 	found   *evidence // Struct, or in an element: members without a column
+	_       [nodePad]byte
 }
 
-// newNode builds the node of a field and those below it.
-func newNode(f *Field, key string, parent *node, declared *Type) *node {
-	n := &node{field: f, kind: f.Type.Kind, key: key, parent: parent, depth: parent.depth}
+// nodePad makes nodes fill cache lines, so that those of a struct, which lie side by
+// side, begin with one.
+const nodePad = 32
+
+// init makes n the node of a field, and builds those below it.
+func (n *node) init(f *Field, key string, parent *node, declared *Type) {
+	*n = node{field: f, kind: f.Type.Kind, key: key, parent: parent, depth: parent.depth}
 	if parent.kind == Struct {
 		n.literal = `"` + string(appendQuoted(nil, []byte(key))) + `":`
-		var word [8]byte
-		n.head, n.mask = 0, ^uint64(0)
-		if k := copy(word[:], n.literal); k < len(word) {
-			n.mask = 1<<(8*k) - 1
-		}
-		n.head = binary.LittleEndian.Uint64(word[:])
 	}
 	n.fixed = declared != nil
 	switch n.kind {
@@ -69,12 +65,13 @@ func newNode(f *Field, key string, parent *node, declared *Type) *node {
 		n.addFields(f.Type.Fields, declared)
 	case List, Map:
 		n.depth++
-		for i := range f.Type.Fields {
-			n.kids = append(n.kids, newNode(&f.Type.Fields[i], "", n, part(declared, n.kind, i)))
+		kids := make([]node, len(f.Type.Fields))
+		for i := range kids {
+			kids[i].init(&f.Type.Fields[i], "", n, part(declared, n.kind, i))
+			n.kids = append(n.kids, &kids[i])
 		}
 	default:
 	}
-	return n
 }
 
 // part returns the type of the i-th part of a declared list or map, if that is
@@ -90,6 +87,7 @@ func part(declared *Type, kind Kind, i int) *Type {
 func (n *node) addFields(fields []Field, declared *Type) {
 	n.depth++
 	taken := make(map[string]bool, len(fields))
+	kids := make([]node, len(fields))
 	if declared != nil && declared.Kind == Struct {
 		n.declared = declared.Fields
 	}
@@ -106,16 +104,15 @@ func (n *node) addFields(fields []Field, declared *Type) {
 		if d := fieldForKey(n.declared, key); d != nil {
 			decl = d.Type
 		}
-		kid := newNode(f, key, n, decl)
+		kid := &kids[i]
+		kid.init(f, key, n, decl)
 		kid.at = i
 		n.kids = append(n.kids, kid)
 		taken[key] = true
 		n.needs = n.needs || f.Required
 	}
-	for i, kid := range n.kids {
-		kid.next = [2]int32{int32((i + 1) % len(n.kids)), int32((i + 2) % len(n.kids))}
-	}
 	n.byKey = newKeyTable(n.kids)
+	n.places = newPlaces(n.kids)
 }
 
 func fieldForKey(fields []Field, key string) *Field {
@@ -131,38 +128,51 @@ func fieldForKey(fields []Field, key string) *Field {
 func (n *node) has() bool { return n.n > n.nulls }
 
 func (n *node) setNull(row int) {
-	n.reserve(row)
-	n.valid[row>>6] &^= 1 << (row & 63)
-	n.nulls++
-	if n.ends != nil {
-		n.ends[row+1] = n.ends[row]
+	switch n.kind {
+	case String, Binary:
+		n.reserve(row)
+		n.ends[row+1] = int32(len(n.data))
+	case List, Map:
+		n.ends[row+1] = int32(n.begin(row))
+	default:
+		n.reserve(row)
 	}
 	n.n = row + 1
 }
 
-// reserve makes room for a row and fills the rows before it with nulls.
+// reserve makes room for a row.
 func (n *node) reserve(row int) {
 	if row>>6 >= len(n.valid) {
 		n.grow(row)
 	}
-	if n.n < row {
-		n.fill(row)
+}
+
+// begin makes room for a row of a list or map and returns where it begins.
+func (n *node) begin(row int) int {
+	n.reserve(row)
+	end := n.ends[n.n]
+	for i := n.n + 1; i <= row; i++ {
+		n.ends[i] = end
 	}
+	n.n = max(n.n, row)
+	return int(end)
+}
+
+// hold says that the row, for which there is room, has its value now.
+func (n *node) hold(row int) {
+	n.valid[row>>6] |= 1 << (row & 63)
+	n.n = row + 1
 }
 
 // grow makes room for a row, and for as many again.
 func (n *node) grow(row int) {
 	rows := max(128, 2*(row+1)) &^ 63
-	have := len(n.valid)
 	n.valid = extend(n.valid, rows>>6)
-	for i := have; i < len(n.valid); i++ {
-		n.valid[i] = ^uint64(0)
-	}
 	switch n.kind {
 	case String, Binary, List, Map:
 		n.ends = extend(n.ends, rows+1)
 	case Bool:
-		n.bits = extend(n.bits, rows>>6)
+		n.words = extend(n.words, rows>>6)
 	case Decimal:
 		n.words = extend(n.words, 2*rows)
 	case UUID, Fixed:
@@ -177,19 +187,39 @@ func extend[T any](s []T, n int) []T {
 	return append(s, make([]T, n-len(s))...)
 }
 
-// fill makes nulls of all rows from n to row, for which there is room.
-func (n *node) fill(row int) {
-	from := n.n
-	n.nulls += row - from
-	clearBits(n.valid, from, row)
-	if n.ends != nil {
-		end := n.ends[from]
-		gap := n.ends[from+1 : row+1]
-		for i := range gap {
-			gap[i] = end
+// fillTexts ends the rows up to rows that hold no text where they begin.
+func (n *node) fillTexts(rows int) {
+	end := int32(0)
+	for from := 0; from < rows; from += 64 {
+		ends := n.ends[from+1 : min(from+64, rows)+1]
+		w := n.valid[from>>6]
+		if w == ^uint64(0) {
+			end = ends[len(ends)-1]
+			continue
+		}
+		for i := range ends {
+			e := ends[i]
+			if w&1 != 0 {
+				end = e
+			}
+			ends[i] = end
+			w >>= 1
 		}
 	}
-	n.n = row
+}
+
+// textEnd returns where the texts of the rows before row end.
+func (n *node) textEnd(row int) int32 {
+	for at := (row - 1) >> 6; at >= 0; at-- {
+		w := n.valid[at]
+		if stop := row - at<<6; stop < 64 {
+			w &= 1<<stop - 1
+		}
+		if w != 0 {
+			return n.ends[at<<6+bits.Len64(w)]
+		}
+	}
+	return 0
 }
 
 // clearBits clears the bits from to to-1.
@@ -205,13 +235,8 @@ func clearBits(b []uint64, from, to int) {
 // truncate forgets the rows from row on, and what was begun of them.
 func (n *node) truncate(row int) {
 	keep := min(n.n, row)
-	for at := keep; at < n.n && n.nulls > 0; {
-		w := at >> 6
-		stop := min(n.n-w<<6, 64)
-		mask := ^uint64(0) << (at & 63) & (^uint64(0) >> (64 - stop))
-		n.nulls -= bits.OnesCount64(^n.valid[w] & mask)
-		n.valid[w] |= mask
-		at = w<<6 + stop
+	if n.field != nil { // the record itself has no bitmap
+		clearBits(n.valid, keep, n.n)
 	}
 	n.n = keep
 	switch n.kind {
@@ -228,16 +253,14 @@ func (n *node) truncate(row int) {
 			kid.truncate(end)
 		}
 	case String, Binary:
-		if n.ends != nil {
-			n.data = n.data[:n.ends[keep]]
-		}
+		n.data = n.data[:n.textEnd(keep)]
 	default:
 	}
 }
 
 // held returns how much memory n and what is below it hold.
 func (n *node) held() int {
-	size := 8*(cap(n.valid)+cap(n.words)+cap(n.bits)) + 4*cap(n.ends) + cap(n.data)
+	size := 8*(cap(n.valid)+cap(n.words)) + 4*cap(n.ends) + cap(n.data)
 	for _, kid := range n.kids {
 		size += kid.held()
 	}
@@ -246,7 +269,7 @@ func (n *node) held() int {
 
 // tree returns about how much memory n and the nodes below it take themselves.
 func (n *node) tree() int {
-	size := int(unsafe.Sizeof(*n)) + 2*len(n.literal) + 64 // an entry in the parent's byKey
+	size := int(unsafe.Sizeof(*n)) + 2*len(n.literal) + 96 // entries in the parent's byKey and places
 	for _, kid := range n.kids {
 		size += kid.tree()
 	}
@@ -255,7 +278,7 @@ func (n *node) tree() int {
 
 // free forgets all rows and gives their memory back.
 func (n *node) free() {
-	n.valid, n.words, n.bits, n.ends, n.data = nil, nil, nil, nil, nil
+	n.valid, n.words, n.ends, n.data = nil, nil, nil, nil
 	n.n, n.nulls = 0, 0
 	for _, kid := range n.kids {
 		kid.free()
@@ -264,13 +287,8 @@ func (n *node) free() {
 
 // reset forgets all rows.
 func (n *node) reset() {
-	if n.nulls > 0 {
-		used := n.valid[:min(len(n.valid), n.n>>6+1)]
-		for i := range used {
-			used[i] = ^uint64(0)
-		}
-	}
-	n.n, n.nulls = 0, 0
+	clear(n.valid[:min(len(n.valid), n.n>>6+1)])
+	n.n, n.nulls, n.moves = 0, 0, 0
 	if n.kind == String || n.kind == Binary {
 		n.data = n.data[:0]
 	}
@@ -280,12 +298,22 @@ func (n *node) reset() {
 	}
 }
 
-// finish fills up to rows, where there is any value.
+// finish fills up to rows, where there is any value, and counts the nulls.
 func (n *node) finish(rows int) {
 	if n.n == 0 {
 		return
 	}
+	if n.kind == List || n.kind == Map {
+		n.begin(rows)
+	}
 	n.reserve(rows)
+	n.n, n.nulls = rows, rows
+	for _, w := range n.valid[:(rows+63)>>6] {
+		n.nulls -= bits.OnesCount64(w)
+	}
+	if n.nulls > 0 && (n.kind == String || n.kind == Binary) {
+		n.fillTexts(rows)
+	}
 	below := rows
 	if n.kind == List || n.kind == Map {
 		below = int(n.ends[rows])

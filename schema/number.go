@@ -78,6 +78,30 @@ func plainInt(buf []byte, i int) (v int64, end int) {
 	return int64(u), end
 }
 
+// plainDouble reads a number of up to 15 digits with a fraction and without an exponent
+// at i, which one division makes exact. end is 0 if there is none; then [scanNumber] and
+// [numbers.double] have to look.
+func plainDouble(buf []byte, i int) (v float64, end int) {
+	first := i
+	if buf[i] == '-' {
+		first++
+	}
+	u, n := digits(buf, first)
+	if n == 0 || n > 1 && buf[first] == '0' || n > 15 || buf[first+n] != '.' {
+		return 0, 0
+	}
+	f, k := digits(buf, first+n+1)
+	end = first + n + 1 + k
+	if k == 0 || n+k > 15 || buf[end]|0x20 == 'e' {
+		return 0, 0
+	}
+	v = float64(u*pow10[k]+f) / pow10f[k]
+	if first > i {
+		v = -v
+	}
+	return v, end
+}
+
 // decimalText is a number as its text has it: 0.digits times 10 to the exp.
 // Neither leading nor trailing zeros are among the digits; zero has none.
 type decimalText struct {

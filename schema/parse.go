@@ -2,6 +2,8 @@ package schema
 
 import (
 	"encoding/binary"
+	"math"
+	"math/bits"
 	"strconv"
 )
 
@@ -79,7 +81,7 @@ func (r *reader) endRescued(row, from int) {
 		r.rescued.reserve(row)
 		r.rescued.data = append(r.rescued.data, '}')
 		r.rescued.ends[row+1] = int32(len(r.rescued.data))
-		r.rescued.n = row + 1
+		r.rescued.hold(row)
 	}
 }
 
@@ -135,24 +137,12 @@ func (r *reader) object(nd *node, row, i int) int {
 }
 
 // next reads the key at i and returns its field and the index of its value. For a
-// key without a field it returns the key. Mostly it is the key that came after
-// prev's the last time, or the time before: then one comparison is all it takes.
+// key without a field it returns the key. Mostly the key is one of those that follow
+// prev's in the order learnt so far: then a few comparisons are all it takes.
 func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	buf := r.cut.scan.buf
-	if len(nd.kids) > 0 {
-		guess := nd.first
-		if prev != nil {
-			guess = prev.next[0]
-		}
-		if f = nd.kids[guess]; f.startsAt(buf, i) {
-			return f, nil, skipSpace(buf, i+len(f.literal))
-		}
-		if prev != nil {
-			if f = nd.kids[prev.next[1]]; f.startsAt(buf, i) {
-				prev.next = [2]int32{prev.next[1], guess}
-				return f, nil, skipSpace(buf, i+len(f.literal))
-			}
-		}
+	if f, at = nd.following(prev, buf, i); f != nil {
+		return f, nil, skipSpace(buf, at)
 	}
 	if buf[i] != '"' {
 		return nil, nil, invalid
@@ -165,28 +155,17 @@ func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 		return nil, nil, invalid
 	}
 	at = skipSpace(buf, at+1)
-	var k int32
 	if escaped {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 		r.scratch = append(append(r.scratch[:0], key...), make([]byte, 8)...)
-		f, k = nd.byKey.find(r.scratch, 0, len(key))
-	} else if f, k = nd.byKey.find(buf, i+1, e); f == nil {
+		f = nd.byKey.find(r.scratch, 0, len(key))
+	} else if f = nd.byKey.find(buf, i+1, e); f == nil {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 	}
-	switch {
-	case f == nil:
-	case prev == nil:
-		nd.first = k
-	default:
-		prev.next[1] = k
+	if f != nil {
+		nd.came(prev, f)
 	}
 	return f, key, at
-}
-
-// startsAt tells whether the key is written at i as it mostly is.
-func (n *node) startsAt(buf []byte, i int) bool {
-	return binary.LittleEndian.Uint64(buf[i:])&n.mask == n.head &&
-		(n.mask != ^uint64(0) || len(buf)-i >= len(n.literal) && string(buf[i:i+len(n.literal)]) == n.literal)
 }
 
 // member reads the value at i into the cell of f, or rescues it.
@@ -287,11 +266,19 @@ func (r *reader) value(f *node, row, i int) int {
 		if v, end := plainInt(buf, i); end > 0 {
 			f.reserve(row)
 			f.words[row] = uint64(v)
-			f.n = row + 1
+			f.hold(row)
 			return end
 		}
 		e = r.number(f, row, i)
-	case Int, Double, Float, Decimal:
+	case Double:
+		if v, end := plainDouble(buf, i); end > 0 {
+			f.reserve(row)
+			f.words[row] = math.Float64bits(v)
+			f.hold(row)
+			return end
+		}
+		e = r.number(f, row, i)
+	case Int, Float, Decimal:
 		e = r.number(f, row, i)
 	case Bool:
 		e = r.boolean(f, row, i)
@@ -322,11 +309,27 @@ func (r *reader) value(f *node, row, i int) int {
 // text reads a string.
 func (r *reader) text(f *node, row, i int) int {
 	buf := r.cut.scan.buf
+	f.reserve(row)
+	k := len(f.data)
+	room := f.data[k:cap(f.data)]
+	for n := 0; n+8 <= len(room); n += 8 { // words are scanned and copied at once
+		w := binary.LittleEndian.Uint64(buf[i+1+n:])
+		binary.LittleEndian.PutUint64(room[n:], w)
+		if m := special(w); m != 0 {
+			n += bits.TrailingZeros64(m) >> 3
+			if buf[i+1+n] != '"' {
+				break
+			}
+			f.data = f.data[:k+n]
+			f.ends[row+1] = int32(k + n)
+			f.hold(row)
+			return i + n + 2
+		}
+	}
 	e, escaped := scanString(buf, i+1)
 	if e < 0 {
 		return invalid
 	}
-	f.reserve(row)
 	if escaped {
 		var lone bool
 		was := len(f.data)
@@ -338,25 +341,29 @@ func (r *reader) text(f *node, row, i int) int {
 		f.data = append(f.data, buf[i+1:e]...)
 	}
 	f.ends[row+1] = int32(len(f.data))
-	f.n = row + 1
+	f.hold(row)
 	return e + 1
 }
 
+// boolean reads true or false, which are as likely as each other: no branch tells.
 func (r *reader) boolean(f *node, row, i int) int {
-	buf := r.cut.scan.buf
-	switch {
-	case buf[i] == 't' && string(buf[i:i+4]) == "true":
-		f.reserve(row)
-		f.bits[row>>6] |= 1 << (row & 63)
-		f.n = row + 1
-		return i + 4
-	case buf[i] == 'f' && string(buf[i:i+5]) == "false":
-		f.reserve(row)
-		f.bits[row>>6] &^= 1 << (row & 63)
-		f.n = row + 1
-		return i + 5
+	const trues, falses = 't' | 'r'<<8 | 'u'<<16 | 'e'<<24, 'f' | 'a'<<8 | 'l'<<16 | 's'<<24 | 'e'<<32
+	w := binary.LittleEndian.Uint64(r.cut.scan.buf[i:])
+	var yes, no uint64
+	if w&(1<<32-1) == trues {
+		yes = 1
 	}
-	return misfit
+	if w&(1<<40-1) == falses {
+		no = 1
+	}
+	if yes|no == 0 {
+		return misfit
+	}
+	f.reserve(row)
+	word := &f.words[row>>6]
+	*word = *word&^(1<<(row&63)) | yes<<(row&63)
+	f.hold(row)
+	return i + 5 - int(yes)
 }
 
 // structure reads an object into a struct.
@@ -376,7 +383,7 @@ func (r *reader) structure(f *node, row, i int) int {
 			}
 		}
 	}
-	f.n = row + 1
+	f.hold(row)
 	return e
 }
 
@@ -395,12 +402,11 @@ func (r *reader) forget(rescued, members int) {
 func (r *reader) list(f *node, row, i int) int {
 	buf := r.cut.scan.buf
 	el := f.kids[0]
-	f.reserve(row)
-	start := int(f.ends[row])
+	start := f.begin(row)
 	was, learnt := len(r.rescued.data), len(r.members)
 	if i = skipSpace(buf, i+1); buf[i] == ']' {
 		f.ends[row+1] = int32(start)
-		f.n = row + 1
+		f.hold(row)
 		return i + 1
 	}
 	for at := start; ; at++ {
@@ -419,7 +425,7 @@ func (r *reader) list(f *node, row, i int) int {
 			i = skipSpace(buf, i+1)
 		case ']':
 			f.ends[row+1] = int32(at + 1)
-			f.n = row + 1
+			f.hold(row)
 			return i + 1
 		default:
 			return invalid
@@ -434,8 +440,7 @@ func (r *reader) mapping(f *node, row, i int) int {
 	if end < 0 {
 		return invalid
 	}
-	f.reserve(row)
-	start := int(f.ends[row])
+	start := f.begin(row)
 	was, learnt := len(r.rescued.data), len(r.members)
 	at := start
 	for i = skipSpace(buf, i+1); buf[i] != '}'; at++ {
@@ -450,7 +455,7 @@ func (r *reader) mapping(f *node, row, i int) int {
 		}
 	}
 	f.ends[row+1] = int32(at)
-	f.n = row + 1
+	f.hold(row)
 	return end
 }
 
@@ -486,6 +491,6 @@ func (r *reader) keyNumber(f *node, at int, text []byte) bool {
 	}
 	f.reserve(at)
 	f.words[at] = uint64(v)
-	f.n = at + 1
+	f.hold(at)
 	return true
 }
