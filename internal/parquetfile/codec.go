@@ -60,7 +60,11 @@ const tinyPage = 256
 // Encode implements [compress.Codec].
 func (c zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	n := len(src)
-	if n == 0 || n >= tinyPage {
+	switch {
+	case n > 0 && n < tinyPage:
+	case unmatched(src):
+		return appendLiterals(dst[:0], src), nil
+	default:
 		return c.enc.EncodeAll(src, dst[:0]), nil
 	}
 	// A frame (magic, single segment, one byte of size) with one raw block, the last.

@@ -2,17 +2,19 @@ package parquetfile
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/firehosed/firehosed/schema"
@@ -55,7 +57,7 @@ func TestReaders(t *testing.T) {
 				if err := os.WriteFile(file, data, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				got := readBy(t, python, script, file)
+				got := readBy(t, python, script, file, 2100)
 				for i, f := range s.Fields {
 					want := columnJSON(t, columnOf(recs, i))
 					have := columnJSON(t, columnOf(got, i))
@@ -63,6 +65,50 @@ func TestReaders(t *testing.T) {
 						continue
 					}
 					if diff := cmp.Diff(want, have); diff != "" {
+						t.Errorf("column %s (-written +read):\n%.2000s", f.Name, diff)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestReadersOfLiterals has engines read pages that are coded without matches: of one
+// block and of several.
+func TestReadersOfLiterals(t *testing.T) {
+	python := os.Getenv("FIREHOSED_PYTHON")
+	if python == "" || !slices.Contains(strings.Split(os.Getenv("FIREHOSED_IT"), ","), "readers") {
+		t.Skip("FIREHOSED_IT does not name readers: start it with integration/components/up.sh readers")
+	}
+	s := numbered(opt("hash", prim(schema.String)), opt("x", prim(schema.Double)))
+	r := rand.New(rand.NewPCG(5, 5))
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrowSchema(s))
+	defer b.Release()
+	for range 20_000 {
+		if r.IntN(10) == 0 {
+			b.Field(0).AppendNull()
+			b.Field(1).AppendNull()
+			continue
+		}
+		b.Field(0).(*array.StringBuilder).Append(fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64()))
+		b.Field(1).(*array.Float64Builder).Append(r.NormFloat64())
+	}
+	rec := b.NewRecordBatch()
+	for name, script := range scripts() {
+		for _, size := range []int{16 << 10, 256 << 10} {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
+				data, _ := writeFile(t, s, Options{PageBytes: size}, rec)
+				const frame = "\x28\xb5\x2f\xfd\x80\x38" // as appendLiterals begins it
+				if n := bytes.Count(data, []byte(frame)); n < 600_000/size {
+					t.Fatalf("%d pages without matches", n)
+				}
+				file := filepath.Join(t.TempDir(), "f.parquet")
+				if err := os.WriteFile(file, data, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				got := readBy(t, python, script, file, rec.NumRows())
+				for i, f := range s.Fields {
+					if diff := cmp.Diff(columnJSON(t, columnOf([]arrow.RecordBatch{rec}, i)), columnJSON(t, columnOf(got, i))); diff != "" {
 						t.Errorf("column %s (-written +read):\n%.2000s", f.Name, diff)
 					}
 				}
@@ -84,7 +130,7 @@ func columnOf(recs []arrow.RecordBatch, i int) (chunks []arrow.Array) {
 	return chunks
 }
 
-func readBy(t *testing.T, python, script, file string) []arrow.RecordBatch {
+func readBy(t *testing.T, python, script, file string, want int64) []arrow.RecordBatch {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), python, "-c", script, file)
 	var out, errs bytes.Buffer
@@ -110,8 +156,8 @@ func readBy(t *testing.T, python, script, file string) []arrow.RecordBatch {
 	for _, rec := range recs {
 		rows += rec.NumRows()
 	}
-	if rows != 2100 {
-		t.Fatal(strconv.FormatInt(rows, 10) + " rows were read, 2100 were written")
+	if rows != want {
+		t.Fatalf("%d rows were read, %d were written", rows, want)
 	}
 	return recs
 }
