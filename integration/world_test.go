@@ -232,13 +232,22 @@ pipelines:
     sink:
       iceberg:
         namespace: %s
-        commit_interval: 1s
+        commit_interval: %v
 %s
-%s`, w.top, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, indent(w.place.sink, 8), indent(more, 4))
+%s`, w.top, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, w.interval(), indent(w.place.sink, 8), indent(more, 4))
 	w.config = filepath.Join(w.dir, "firehosed.yaml")
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// interval is how often the tables are committed. At full size that is less often: of a table with as many columns,
+// ClickHouse takes seconds for every file that has an older schema.
+func (w *world) interval() time.Duration {
+	if w.total > 500_000 {
+		return 5 * time.Second
+	}
+	return time.Second
 }
 
 func indent(s string, n int) string {
