@@ -32,7 +32,15 @@ func (p *Pipeline) Assigned(ctx context.Context, lanes []Lane) error {
 	for _, l := range lanes {
 		p.release(gone, []Partition{p.ctl.Known().Identity(l.Partition())}) // lost without a word
 	}
-	return p.assign(ctx)
+	err := p.assign(ctx)
+	if err != nil { // the source tries again, unless it loses them first
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, l := range lanes {
+			delete(p.mu.mine, l.Partition())
+		}
+	}
+	return err
 }
 
 // Revoked implements Handler.

@@ -206,7 +206,8 @@ type Source interface {
 
 // Handler is implemented by the pipeline and called by one goroutine at a time.
 type Handler interface {
-	// Assigned returns when the lanes are being read.
+	// Assigned returns when the lanes are being read. After an error none of them is,
+	// and they are to be given again for as long as the worker owns them.
 	Assigned(ctx context.Context, lanes []Lane) error
 	// Revoked commits what it can before ctx's deadline and forgets the rest.
 	// A ctx that is already done: the lanes belong to someone else by now.
