@@ -196,14 +196,14 @@ func (p *Pipeline) release(ctx context.Context, parts []Partition) {
 		l.pos.Lock()
 		l.pos.gone = true
 		l.pos.Unlock()
-		for _, t := range p.all() {
-			t.forget(ctx, l.part)
-		}
 		p.mu.Lock()
 		if p.mu.lanes[l.part] == l {
 			delete(p.mu.lanes, l.part)
 		}
 		p.mu.Unlock()
+		for _, t := range p.all() { // after nobody finds the lane any more
+			t.forget(ctx, l.part)
+		}
 	}
 }
 

@@ -38,6 +38,7 @@ type table struct {
 		open   *filling             // being written
 		out    *filling             // being committed
 		gen    int                  // counts the times that rows were lost
+		given  int                  // counts the partitions given away
 		began  time.Time            // of the commit on its way; zero: none
 		cancel context.CancelFunc   // ends it
 		last   time.Time            // of the last commit
@@ -57,11 +58,22 @@ type filling struct {
 	held    int64
 	rows    int64
 	dropped bool
+	claimed bool // its claims are made: the commit is on its way
 }
 
 type pending struct {
 	first Cursor // before the first row
 	to    Cursor
+	gone  bool // the partition was given away since: whoever has it now begins anew
+}
+
+// span returns what a filling, which may be nil, has of a partition for its present
+// owner, or nil.
+func (f *filling) span(part Partition) *pending {
+	if f == nil || f.spans[part] == nil || f.spans[part].gone {
+		return nil
+	}
+	return f.spans[part]
 }
 
 // lateTable is a table that lags, as it was when the second reader asked.
@@ -260,8 +272,8 @@ func (t *table) join(ctx context.Context, b *Batch, late []lateTable, first Curs
 
 func (t *table) through(part Partition, at Position) Position {
 	for _, f := range []*filling{t.mu.out, t.mu.open} {
-		if f != nil && f.spans[part] != nil {
-			at = max(at, f.spans[part].to.At)
+		if s := f.span(part); s != nil {
+			at = max(at, s.to.At)
 		}
 	}
 	return at
@@ -396,7 +408,7 @@ func (t *table) advance(f *filling, claims []Claim) {
 	t.mu.last = time.Now()
 	t.mu.rows += f.rows
 	for _, c := range claims {
-		if m, ok := t.mu.marks[c.Partition]; ok {
+		if m, ok := t.mu.marks[c.Partition]; ok && f.span(c.Partition) != nil {
 			t.mu.marks[c.Partition] = later(m, c.To)
 		}
 	}
@@ -415,6 +427,7 @@ func (t *table) abandon(ctx context.Context, f *filling) {
 func (t *table) claims(f *filling) ([]Claim, bool) {
 	var cs []Claim
 	t.mu.Lock()
+	f.claimed = true
 	for part, s := range f.spans {
 		cs = append(cs, Claim{Span: Span{part, t.mu.marks[part], s.to}})
 	}
@@ -476,8 +489,8 @@ func (t *table) drop(f *filling) {
 	}
 	t.mu.gen++
 	for part, s := range f.spans {
-		if _, known := t.mu.marks[part]; !known {
-			continue // given away meanwhile
+		if _, known := t.mu.marks[part]; !known || s.gone {
+			continue
 		}
 		if lag, ok := t.mu.lag[part]; !ok || s.first.At < lag.At {
 			t.mu.lag[part] = s.first
@@ -523,6 +536,9 @@ func (t *table) sync(ctx context.Context) error {
 			return t.why(err)
 		}
 	}
+	t.mu.Lock()
+	given := t.mu.given
+	t.mu.Unlock()
 	parts := t.p.owned()
 	l, err := tab.Watermarks(ctx, parts)
 	if err != nil {
@@ -534,6 +550,10 @@ func (t *table) sync(ctx context.Context) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.mu.given != given { // a mark of a partition given away must not be there when it comes back: it may be of before a replay
+		t.wake()
+		return nil
+	}
 	t.mu.t, t.mu.down = tab, nil
 	clear(t.mu.marks)
 	for _, part := range parts {
@@ -575,12 +595,22 @@ func (t *table) why(err error) error {
 // mixes it with others is dropped, and the others are read again.
 func (t *table) forget(ctx context.Context, part Partition) {
 	t.mu.Lock()
-	var open *filling
-	if t.mu.open != nil && t.mu.open.spans[part] != nil {
-		open = t.mu.open
+	open, out := t.mu.open, t.mu.out
+	drop := open.span(part) != nil
+	if s := out.span(part); s != nil {
+		s.gone = true
+		if !out.claimed { // its claim would begin at the next owner's mark
+			t.drop(out)
+			t.mu.out, drop = nil, true // what is open goes on where it ends
+		}
+	}
+	if drop {
 		t.drop(open)
 		t.mu.open = nil
+	} else {
+		open = nil
 	}
+	t.mu.given++
 	delete(t.mu.marks, part)
 	delete(t.mu.lag, part)
 	t.mu.Unlock()
@@ -593,8 +623,8 @@ func (t *table) lowest(part Partition) (Cursor, bool) {
 	defer t.mu.Unlock()
 	low, ok := t.mu.lag[part]
 	for _, f := range []*filling{t.mu.out, t.mu.open} {
-		if f != nil && f.spans[part] != nil && (!ok || f.spans[part].first.At < low.At) {
-			low, ok = f.spans[part].first, true
+		if s := f.span(part); s != nil && (!ok || s.first.At < low.At) {
+			low, ok = s.first, true
 		}
 	}
 	return low, ok
@@ -643,7 +673,7 @@ func (t *table) up() bool {
 func (t *table) holds(part Partition) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.mu.open != nil && t.mu.open.spans[part] != nil || t.mu.out != nil && t.mu.out.spans[part] != nil
+	return t.mu.open.span(part) != nil || t.mu.out.span(part) != nil
 }
 
 // held returns the bytes in memory of the delivery being filled.
