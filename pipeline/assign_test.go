@@ -41,9 +41,9 @@ type hooked struct {
 
 func (h hooked) Watermarks(context.Context, []Partition) (Ledger, error) { return h.ask(), nil }
 
-// TestSyncOfAPartitionGivenAway: a partition is given away while its marks are read.
+// TestGivenAwayInSync: a partition is given away while its marks are read.
 // When it comes back, after a replay perhaps, they must not be there.
-func TestSyncOfAPartitionGivenAway(t *testing.T) {
+func TestGivenAwayInSync(t *testing.T) {
 	ls := lanesOf("0", "1")
 	l, p := ls[0], ls[0].p
 	tab := p.table(t.Context(), "a")
@@ -72,9 +72,9 @@ func TestSyncOfAPartitionGivenAway(t *testing.T) {
 	}
 }
 
-// TestCommitOfAPartitionGivenAway: a commit is on its way while a partition is given
+// TestGivenAwayInCommit: a commit is on its way while a partition is given
 // away and comes back, at a mark before a replay. What it says is not for the new owner.
-func TestCommitOfAPartitionGivenAway(t *testing.T) {
+func TestGivenAwayInCommit(t *testing.T) {
 	ls := lanesOf("0", "1")
 	l, p := ls[0], ls[0].p
 	tab := p.table(t.Context(), "a")
