@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -80,7 +81,7 @@ func TestUnmatched(t *testing.T) {
 		unmatched bool
 	}{
 		{"hexadecimal", text(func() string { return fmt.Sprintf("%016x", r.Uint64()) }), true},
-		{"sha256", text(func() string { return fmt.Sprintf("%x", random(32)) }), true},
+		{"sha256", text(func() string { return hex.EncodeToString(random(32)) }), true},
 		{"uuid", text(func() string {
 			b := random(16)
 			return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
