@@ -1,0 +1,2 @@
+// Package kinesis is the source for Amazon Kinesis Data Streams.
+package kinesis
