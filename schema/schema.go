@@ -96,15 +96,18 @@ const Rescued = Reserved + "rescued"
 
 // Names of the metadata columns.
 const (
-	ColTopic      = Reserved + "topic"
-	ColTopicID    = Reserved + "topic_id"
-	ColPartition  = Reserved + "partition"
-	ColOffset     = Reserved + "offset"
-	ColSub        = Reserved + "sub"
-	ColTimestamp  = Reserved + "timestamp"
-	ColKey        = Reserved + "key"
-	ColHeaders    = Reserved + "headers"
-	ColIngestedAt = Reserved + "ingested_at"
+	ColTopic        = Reserved + "topic"
+	ColTopicID      = Reserved + "topic_id"
+	ColPartition    = Reserved + "partition"
+	ColOffset       = Reserved + "offset"
+	ColShard        = Reserved + "shard"
+	ColSequence     = Reserved + "sequence"
+	ColSub          = Reserved + "sub"
+	ColTimestamp    = Reserved + "timestamp"
+	ColKey          = Reserved + "key"
+	ColPartitionKey = Reserved + "partition_key"
+	ColHeaders      = Reserved + "headers"
+	ColIngestedAt   = Reserved + "ingested_at"
 )
 
 // FieldIDKey is the Arrow field metadata that carries the Iceberg field id. It

@@ -21,7 +21,8 @@ const digits = 60
 // sorts behind that number and before the record's own.
 const beforeMark = "+"
 
-// timeMark begins a position that is a time.
+// timeMark begins a time, alone or behind another position. It sorts below digits
+// and beforeMark.
 const timeMark = "!"
 
 // passed is the position after the record with a sequence number.
@@ -52,10 +53,17 @@ func fromTime(t time.Time) pipeline.Position {
 	return pipeline.Position(fmt.Sprintf("%s%013d", timeMark, max(0, t.UnixMilli())))
 }
 
+// afterGap is the position of what arrives at a time or later, behind another
+// position: the end of a gap behind which the shard has no record yet.
+func afterGap(at pipeline.Position, t time.Time) pipeline.Position {
+	base, _, _ := strings.Cut(string(at), timeMark)
+	return pipeline.Position(base) + fromTime(t)
+}
+
 // place is what a position means to the service.
 type place struct {
 	kind placeKind
-	seq  string    // as the service writes it
+	seq  string    // of atRecord and afterThis, as the service writes it
 	time time.Time // of atTime
 }
 
@@ -69,26 +77,28 @@ const (
 	atEnd
 )
 
-// parsePosition is the inverse of passed, before and fromTime.
+// parsePosition is the inverse of passed, before, fromTime and afterGap.
 func parsePosition(p pipeline.Position) (place, error) {
 	bad := fmt.Errorf("%q is no position of a Kinesis shard: want a sequence number of %d digits", string(p), digits)
-	text, isBefore := strings.CutSuffix(string(p), beforeMark)
-	ms, isTime := strings.CutPrefix(text, timeMark)
-	switch {
-	case p == "":
+	switch p {
+	case "":
 		return place{kind: atStart}, nil
-	case p == pipeline.End:
+	case pipeline.End:
 		return place{kind: atEnd}, nil
-	case isTime && !isBefore && len(ms) == 13:
+	}
+	text, ms, isTime := strings.Cut(string(p), timeMark)
+	seq, isBefore := strings.CutSuffix(text, beforeMark)
+	if (text != "" || !isTime) && (len(seq) != digits || strings.Trim(seq, "0123456789") != "") {
+		return place{}, bad
+	}
+	if isTime {
 		n, err := strconv.ParseUint(ms, 10, 63)
-		if err != nil {
+		if err != nil || len(ms) != 13 {
 			return place{}, bad
 		}
 		return place{kind: atTime, time: time.UnixMilli(int64(n))}, nil
-	case isTime || len(text) != digits || strings.Trim(text, "0123456789") != "":
-		return place{}, bad
 	}
-	n, _ := new(big.Int).SetString(text, 10)
+	n, _ := new(big.Int).SetString(seq, 10)
 	if isBefore {
 		return place{kind: atRecord, seq: n.Add(n, big.NewInt(1)).String()}, nil
 	}
@@ -96,22 +106,18 @@ func parsePosition(p pipeline.Position) (place, error) {
 }
 
 // ParsePosition reads a position as people write it: a sequence number, which has
-// been passed; the same with a + behind it, for the place before the next number;
-// ~ for the end of a closed shard; or an RFC 3339 time.
+// been passed; ~ for the end of a closed shard; an RFC 3339 time; or a position as a
+// halt prints it.
 func ParsePosition(text string) (pipeline.Position, error) {
-	if text == "" || text == string(pipeline.End) {
+	if _, err := parsePosition(pipeline.Position(text)); err == nil {
 		return pipeline.Position(text), nil
 	}
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return fromTime(t), nil
 	}
-	seq, isBefore := strings.CutSuffix(text, beforeMark)
-	at, err := passed(seq)
+	at, err := passed(text)
 	if err != nil {
 		return "", fmt.Errorf("%q is neither a sequence number nor a time such as 2026-01-31T00:00:00Z", text)
-	}
-	if isBefore {
-		at += beforeMark
 	}
 	return at, nil
 }

@@ -24,7 +24,8 @@ func TestPositionOrder(t *testing.T) {
 		"",
 		fromTime(time.Time{}), fromTime(time.UnixMilli(999)), fromTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
 		must(before("1")), must(passed("1")), must(before("3")), must(passed("3")), must(passed("20")),
-		must(before(seq56)), must(passed(seq56)), must(passed(seq56 + "0")),
+		must(before(seq56)), afterGap(must(before(seq56)), time.UnixMilli(5)), must(passed(seq56)),
+		afterGap(must(passed(seq56)), time.UnixMilli(5)), afterGap(afterGap(must(passed(seq56)), time.UnixMilli(5)), time.UnixMilli(6)), must(passed(seq56 + "0")),
 		pipeline.End,
 	}
 	if !slices.IsSorted(order) {
@@ -51,9 +52,12 @@ func TestParsePosition(t *testing.T) {
 	f(fromTime(noon), place{kind: atTime, time: noon})
 	f(must(passed(seq56)), place{kind: afterThis, seq: seq56})
 	f(must(passed("0")), place{kind: afterThis, seq: "0"})
+	f(afterGap(must(passed(seq56)), noon), place{kind: atTime, time: noon})
+	f(afterGap(must(before(seq56)), noon), place{kind: atTime, time: noon})
+	f(afterGap("!0000000000001", noon), place{kind: atTime, time: noon})
 	f(must(before(seq56)), place{kind: atRecord, seq: seq56})
 	f(must(before("1000")), place{kind: atRecord, seq: "1000"})
-	for _, bad := range []string{"0", seq56, "!1", "!000000000000x", "!-00000000001", strings.Repeat("x", digits), "+", "!0000000000001+", strings.Repeat("9", digits+1)} {
+	for _, bad := range []string{"0", seq56, "!1", "!000000000000x", "!-00000000001", strings.Repeat("x", digits), "+", "!0000000000001+", "5!0000000000001", "+!0000000000001", strings.Repeat("9", digits+1)} {
 		if got, err := parsePosition(pipeline.Position(bad)); err == nil {
 			t.Errorf("%q is taken for %+v", bad, got)
 		}
@@ -79,10 +83,10 @@ func TestWrittenPosition(t *testing.T) {
 	f("", "")
 	f("~", pipeline.End)
 	f(seq56, must(passed(seq56)))
-	f("41+", must(before("42")))
 	f(string(must(before(seq56))), must(before(seq56)))
 	f("2026-01-01T00:00:00Z", fromTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)))
-	for _, bad := range []string{"x", "+", "-3", "2026-01-01"} {
+	f(string(afterGap(must(before(seq56)), time.UnixMilli(7))), afterGap(must(before(seq56)), time.UnixMilli(7)))
+	for _, bad := range []string{"x", "+", "-3", "41+", "2026-01-01"} {
 		if got, err := ParsePosition(bad); err == nil {
 			t.Errorf("%q is taken for %q", bad, got)
 		}

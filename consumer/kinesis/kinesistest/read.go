@@ -167,6 +167,7 @@ func getRecords(s *Server, in *request) (any, *Error) {
 		return nil, refuse(notFound, "Shard %s in stream %s under account %s does not exist", it.Shard, it.Stream, account)
 	}
 	if !s.admit(sh) {
+		s.mu.refused[it.Shard]++
 		return nil, refuse(tooMuch, "Rate exceeded for shard %s in stream %s under account %s.", it.Shard, it.Stream, account)
 	}
 	count := maxGet

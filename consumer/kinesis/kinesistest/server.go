@@ -78,7 +78,8 @@ type Server struct {
 		hook    func(Call) error
 		calls   map[Call]int // N is 0
 		streams map[string]*stream
-		changed chan struct{} // closed and replaced whenever something may be there to read
+		refused map[string]int // reads for which a shard's limits were used up, by shard
+		changed chan struct{}  // closed and replaced whenever something may be there to read
 		dead    bool
 	}
 }
@@ -89,6 +90,7 @@ func New() *Server {
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.mu.limits = DefaultLimits()
 	s.mu.calls, s.mu.streams, s.mu.changed = map[Call]int{}, map[string]*stream{}, make(chan struct{})
+	s.mu.refused = map[string]int{}
 	return s
 }
 
@@ -126,6 +128,13 @@ func (s *Server) Calls(op, shard string) (n int) {
 		}
 	}
 	return n
+}
+
+// Refused counts the reads of a shard that came when its limits were used up.
+func (s *Server) Refused(shard string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.refused[shard]
 }
 
 // Options are for [kinesis.New], or for a configuration of one's own.

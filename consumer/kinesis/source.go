@@ -1,0 +1,323 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/firehosed/firehosed/internal/awscfg"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// Source reads data streams, whose shards it shares with other workers. It is safe
+// for concurrent use. Close it when nothing reads any more.
+type Source struct {
+	cfg      Config
+	log      *slog.Logger
+	leases   leases
+	ledger   *ledger
+	patience time.Duration // with readers that are not read from, when others wait for memory
+
+	turn chan struct{} // connecting
+	mu   struct {
+		sync.Mutex
+		closed  bool
+		cl      *kinesis.Client
+		dir     *directory
+		paces   map[pipeline.Partition]*pace
+		readers map[*reader]struct{}
+	}
+}
+
+// Option is a dependency of a source.
+type Option func(*Source)
+
+// WithLogger sets where the source logs. Default: nowhere.
+func WithLogger(log *slog.Logger) Option { return func(s *Source) { s.log = log } }
+
+// WithBudget sets the memory that the source may use besides its own limit,
+// Config.FetchBytes.
+func WithBudget(b Budget) Option { return func(s *Source) { s.ledger.budget = b } }
+
+// withClient replaces the client.
+func withClient(cl *kinesis.Client) Option { return func(s *Source) { s.mu.cl = cl } }
+
+// New checks cfg and returns a source, which keeps its leases in store. Nothing is
+// called before the first method is.
+func New(cfg Config, store pipeline.Store, opts ...Option) (*Source, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), leases: leases{store}, ledger: newLedger(cfg.FetchBytes),
+		patience: 2 * time.Second, turn: make(chan struct{}, 1)}
+	s.mu.paces, s.mu.readers = map[pipeline.Partition]*pace{}, map[*reader]struct{}{}
+	for _, o := range opts {
+		o(s)
+	}
+	return s, nil
+}
+
+var errClosed = errors.New("the source is closed")
+
+// connect makes what every method needs, once.
+func (s *Source) connect(ctx context.Context) (*directory, error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	s.mu.Lock()
+	cl, dir, closed := s.mu.cl, s.mu.dir, s.mu.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, errClosed
+	} else if dir != nil {
+		return dir, nil
+	}
+	if cl == nil {
+		c := awscfg.Config{Region: s.cfg.Region, Endpoint: s.cfg.Endpoint, AssumeRole: awscfg.Role{ARN: s.cfg.RoleARN, ExternalID: s.cfg.ExternalID}}
+		conf, err := awscfg.Load(ctx, c, awscfg.Options{})
+		if err != nil {
+			return nil, err
+		}
+		cl = kinesis.NewFromConfig(conf)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.cl, s.mu.dir = cl, newDirectory(cl, s.cfg)
+	return s.mu.dir, nil
+}
+
+// client and dir are for what connect has been called for.
+func (s *Source) client() *kinesis.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.cl
+}
+
+func (s *Source) dir() *directory {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.dir
+}
+
+// Close ends all readers. Batches that were not released stay valid.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	s.mu.closed = true
+	s.mu.Unlock()
+	for _, r := range s.reading() {
+		_ = r.Close()
+	}
+	return nil
+}
+
+func (s *Source) reading() []*reader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.mu.readers))
+}
+
+func (s *Source) forgetReader(r *reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.readers, r)
+}
+
+// paceOf returns what the readers of a shard share.
+func (s *Source) paceOf(p pipeline.Partition) *pace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.paces[p] == nil {
+		s.mu.paces[p] = newPace()
+	}
+	return s.mu.paces[p]
+}
+
+// acquire waits for memory. When that takes long, readers that nobody reads from,
+// those of halted shards for example, give theirs up.
+func (s *Source) acquire(ctx context.Context, n int64) error {
+	for {
+		wait, cancel := context.WithTimeout(ctx, s.patience)
+		err := s.ledger.acquire(wait, n)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		for _, r := range s.reading() {
+			r.shed(s.patience)
+		}
+	}
+}
+
+// knownFor is how old an answer about streams may be when a reader is opened.
+const knownFor = time.Second
+
+// Partitions implements pipeline.Log: the shards that are listed, and those that have
+// a lease, are not read to their end and are listed no more.
+func (s *Source) Partitions(ctx context.Context) ([]pipeline.Partition, error) {
+	dir, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir.refresh(ctx, knownFor); err != nil {
+		return nil, err
+	}
+	var ps []pipeline.Partition
+	listed := map[pipeline.Partition]bool{}
+	for _, st := range dir.all() {
+		for _, id := range slices.Sorted(maps.Keys(st.shards)) {
+			p := st.partition(id)
+			ps, listed[p] = append(ps, p), true
+		}
+	}
+	leased, err := s.leases.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range leased {
+		if _, _, err := dir.find(p); err != nil || listed[p] {
+			continue // of another stream, or of one before
+		}
+		l, err := s.leases.get(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if l.At != string(pipeline.End) {
+			ps = append(ps, p)
+		}
+	}
+	return ps, nil
+}
+
+// Name implements pipeline.Log.
+func (s *Source) Name(p pipeline.Partition) string { return nameOf(p) }
+
+// Hint implements pipeline.Source.
+func (s *Source) Hint(ctx context.Context, p pipeline.Partition) (pipeline.Hint, error) {
+	l, err := s.leases.get(ctx, p)
+	if err != nil {
+		return pipeline.Hint{}, fmt.Errorf("read lease of %v: %w", p, err)
+	}
+	return l.hint(), nil
+}
+
+// Locate implements pipeline.Log. The answer is concrete: a record that is there now,
+// a time at which nothing was there yet, or the end of a closed shard.
+func (s *Source) Locate(ctx context.Context, p pipeline.Partition, t time.Time) (pipeline.Cursor, error) {
+	at, err := s.locate(ctx, p, t)
+	if err != nil {
+		return pipeline.Cursor{}, fmt.Errorf("locate a position in %v: %w", p, explain(err, s.cfg))
+	}
+	return pipeline.Cursor{At: at}, nil
+}
+
+func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) (pipeline.Position, error) {
+	dir, err := s.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := dir.refresh(ctx, knownFor); err != nil {
+		return "", err
+	}
+	_, sh, err := dir.find(p)
+	future := t.After(dir.clock())
+	switch {
+	case err != nil:
+		return "", err
+	case sh == nil || future && sh.closed: // all it had is gone, or before the end
+		return pipeline.End, nil
+	case future:
+		return fromTime(dir.clock()), nil
+	}
+	w := place{kind: atStart}
+	if !t.IsZero() {
+		w = place{kind: atTime, time: t.Add(time.Millisecond - 1).Truncate(time.Millisecond)}
+	}
+	f := newPoller(s, p, w)
+	for {
+		pg, err := f.fetch(ctx)
+		if err != nil {
+			return "", err
+		}
+		s.ledger.charge(-cost(pg.recs))
+		switch {
+		case len(pg.recs) > 0:
+			return before(aws.ToString(pg.recs[0].SequenceNumber))
+		case pg.end:
+			return pipeline.End, nil
+		case pg.tip: // nothing came at t or later; a record on its way may bear a time just past
+			if now := dir.clock().Add(-clockSlack); now.After(w.time) {
+				return fromTime(now), nil
+			}
+			return fromTime(w.time), nil
+		}
+	}
+}
+
+// clockSlack is how far clocks are believed to be apart: those of the service's
+// machines, and ours where the service does not tell its own.
+const clockSlack = time.Minute
+
+// Open implements pipeline.Log. It polls: a shard has one subscription for each
+// consumer, and that is the lane's.
+func (s *Source) Open(ctx context.Context, p pipeline.Partition, st pipeline.Start) (pipeline.Reader, error) {
+	r, err := s.open(ctx, p, st, func(w place) fetcher { return newPoller(s, p, w) })
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (s *Source) open(ctx context.Context, p pipeline.Partition, st pipeline.Start, by func(place) fetcher) (*reader, error) {
+	w, err := parsePosition(st.At.At)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := s.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := dir.refresh(ctx, knownFor); err != nil {
+		return nil, err
+	}
+	_, sh, err := dir.find(p)
+	if err != nil {
+		return nil, err
+	}
+	if sh == nil && w.kind != atEnd {
+		return nil, unlisted(p, st.At.At)
+	}
+	l, err := s.leases.get(ctx, p)
+	if err != nil {
+		return nil, fmt.Errorf("read lease of %v: %w", p, err)
+	}
+	r := newReader(s, p, st.At.At, by(w), l.quiet())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed {
+		r.stop()
+		return nil, errClosed
+	}
+	s.mu.readers[r] = struct{}{}
+	return r, nil
+}
+
+// Unpack returns a fresh stage that takes aggregates of the Kinesis Producer Library
+// apart. It comes before all other stages.
+func (s *Source) Unpack() *Unpack {
+	u := &Unpack{}
+	if s.cfg.WrongShard == Drop {
+		u.ranges = func(p pipeline.Partition) (hashRange, error) { return s.dir().hashes(p) }
+	}
+	return u
+}
