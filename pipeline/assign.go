@@ -373,3 +373,50 @@ func (c *Control) Starts(ctx context.Context, src Source, cfg Config, ps []Parti
 	}
 	return v, nil
 }
+
+// Starts returns where reading of partitions of the source would begin if this worker
+// was assigned them now: start(p) of the design, 2.4. A source whose partitions have
+// an order among them asks for it. A partition that is halted is left out.
+func (p *Pipeline) Starts(ctx context.Context, ps []Partition) (map[Partition]Position, error) {
+	if !p.handler.take(ctx) {
+		return nil, ctx.Err()
+	}
+	defer p.handler.give()
+	hints := make([]Hint, len(ps))
+	var g errgroup.Group
+	g.SetLimit(lookups)
+	for i, part := range ps {
+		g.Go(func() (err error) {
+			hints[i], err = p.src.Hint(ctx, part)
+			return wrap(err, fmt.Sprintf("read hint of %v", part))
+		})
+	}
+	if err := g.Wait(); err != nil { // first the hints, then the log
+		return nil, err
+	}
+	log, err := p.ctl.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var ledgers []Ledger
+	if slices.ContainsFunc(hints, func(h Hint) bool { return !h.Stamp.SameRun(log.Stamp()) }) { // else nothing asks for floors
+		if ledgers, err = p.ledgers(ctx, log); err != nil {
+			return nil, err
+		}
+	}
+	s, err := newStarter(ctx, p.ctl, p.src, p.cfg, log, ledgers)
+	if err != nil {
+		return nil, err
+	}
+	out := map[Partition]Position{}
+	for i, part := range ps {
+		st, err := s.start(ctx, part, hints[i])
+		if h := (*Halt)(nil); errors.As(err, &h) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		out[part] = st.At.At
+	}
+	return out, nil
+}

@@ -186,3 +186,17 @@ func (w *World) describe(l *law, p pipeline.Partition, at pipeline.Position) str
 	}
 	return "the end"
 }
+
+// Rows returns the values in a table, by where they came from; more than one is a
+// duplicate. It is for tests with a source of their own.
+func (w *World) Rows(table string) map[RowID][]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	rows := map[RowID][]string{}
+	if r := w.tables[table]; r != nil {
+		for id, vals := range r.rows {
+			rows[id] = slices.Clone(vals)
+		}
+	}
+	return rows
+}
