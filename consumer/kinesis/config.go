@@ -31,6 +31,11 @@ type Config struct {
 	// once; shards that appear later are read whole.
 	Start string `yaml:"start"`
 
+	// FanOut reads by enhanced fan-out, as the consumer with this name. It is registered
+	// if the stream has none such; nobody else may use it. The shards' records are
+	// pushed, with 2 MiB a second of each shard for this consumer alone; AWS charges
+	// for it. Default: none, shards are polled.
+	FanOut string `yaml:"fan_out_consumer"`
 	// PollInterval is the time between two GetRecords calls for a shard that has
 	// nothing new. A shard with a backlog is read as fast as its limits of 5 calls and
 	// 2 MiB a second allow. Default 1s, at least 200ms. Every consumer of a stream
@@ -42,6 +47,10 @@ type Config struct {
 	// ShardRefresh is how often streams and their shards are listed. Default 30s, at
 	// least 1s. The children of a shard that ends are found at once.
 	ShardRefresh time.Duration `yaml:"shard_refresh"`
+
+	// LeaseDuration is how long a silent worker keeps its shards. They are renewed, and
+	// group positions written, three times as often. Default 30s, at least 3s.
+	LeaseDuration time.Duration `yaml:"lease_duration"`
 
 	// WrongShard says what becomes of an aggregate of the Kinesis Producer Library with
 	// a record that belongs to another shard, by its explicit hash key or the MD5 sum
@@ -77,7 +86,8 @@ const (
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{Start: "trim_horizon", PollInterval: time.Second, FetchBytes: 64 << 20, ShardRefresh: 30 * time.Second, WrongShard: Keep}
+	return Config{Start: "trim_horizon", PollInterval: time.Second, FetchBytes: 64 << 20, ShardRefresh: 30 * time.Second,
+		LeaseDuration: 30 * time.Second, WrongShard: Keep}
 }
 
 // StartTime returns Start as [pipeline.Config] wants it: the zero time for
@@ -122,6 +132,9 @@ func (c Config) Validate() error {
 	if _, err := c.StartTime(); err != nil {
 		errs = append(errs, err)
 	}
+	if c.FanOut != "" && !streamName.MatchString(c.FanOut) {
+		bad("fan_out_consumer: %q is no name of up to 128 of A-Z a-z 0-9 _ . -", c.FanOut)
+	}
 	if c.PollInterval < time.Second/shardReads {
 		bad("poll_interval: %v is below the minimum of 200ms", c.PollInterval)
 	}
@@ -130,6 +143,9 @@ func (c Config) Validate() error {
 	}
 	if c.ShardRefresh < time.Second {
 		bad("shard_refresh: %v is below the minimum of 1s", c.ShardRefresh)
+	}
+	if c.LeaseDuration < 3*time.Second {
+		bad("lease_duration: %v is below the minimum of 3s", c.LeaseDuration)
 	}
 	if c.WrongShard != Keep && c.WrongShard != Drop {
 		bad("kpl_wrong_shard: %q is neither keep nor drop", c.WrongShard)

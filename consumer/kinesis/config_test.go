@@ -28,8 +28,12 @@ func TestValidate(t *testing.T) {
 		`streams: "a/b" is neither a name of up to 128 of A-Z a-z 0-9 _ . - nor an ARN such as arn:aws:kinesis:eu-north-1:123456789012:stream/orders`)
 	f(func(c *Config) { c.Start, c.ExternalID = "earliest", "x" }, "external_id: set without role_arn\n"+
 		`start: "earliest" is none of trim_horizon, latest or a time such as 2026-01-31T00:00:00Z`)
-	f(func(c *Config) { c.PollInterval, c.FetchBytes, c.ShardRefresh = time.Millisecond, 1, 1 },
-		"poll_interval: 1ms is below the minimum of 200ms\nfetch_bytes: 1 is below the minimum of 10MiB\nshard_refresh: 1ns is below the minimum of 1s")
+	f(func(c *Config) {
+		c.PollInterval, c.FetchBytes, c.ShardRefresh, c.LeaseDuration = time.Millisecond, 1, 1, 1
+	},
+		"poll_interval: 1ms is below the minimum of 200ms\nfetch_bytes: 1 is below the minimum of 10MiB\nshard_refresh: 1ns is below the minimum of 1s\n"+
+			"lease_duration: 1ns is below the minimum of 3s")
+	f(func(c *Config) { c.FanOut = "a b" }, `fan_out_consumer: "a b" is no name of up to 128 of A-Z a-z 0-9 _ . -`)
 	f(func(c *Config) { c.WrongShard, c.Metadata = "lose", []string{"timestamp", "headers"} },
 		`kpl_wrong_shard: "lose" is neither keep nor drop`+"\n"+`metadata: "headers" is none of timestamp, partition_key, ingested_at`)
 }

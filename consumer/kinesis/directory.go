@@ -46,14 +46,15 @@ type directory struct {
 		sync.Mutex
 		streams map[string]*stream // by ARN; replaced whole
 		ranges  map[pipeline.Partition]hashRange
-		when    time.Time     // of the last refresh
-		skew    time.Duration // of the service's clock against ours, at least
+		since   map[pipeline.Partition]time.Time // when a shard was not there yet, by the service's clock
+		when    time.Time                        // of the last refresh
+		skew    time.Duration                    // of the service's clock against ours, at least
 	}
 }
 
 func newDirectory(cl *kinesis.Client, cfg Config) *directory {
 	d := &directory{cl: cl, cfg: cfg, turn: make(chan struct{}, 1)}
-	d.mu.ranges = map[pipeline.Partition]hashRange{}
+	d.mu.ranges, d.mu.since = map[pipeline.Partition]hashRange{}, map[pipeline.Partition]time.Time{}
 	return d
 }
 
@@ -83,13 +84,26 @@ func (d *directory) refresh(ctx context.Context, age time.Duration) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.mu.streams, d.mu.when = streams, when
-	for _, st := range streams {
+	for arn, st := range streams {
+		was := d.mu.streams[arn]
 		for _, sh := range st.shards {
-			d.mu.ranges[st.partition(sh.id)] = sh.hashes
+			p := st.partition(sh.id)
+			d.mu.ranges[p] = sh.hashes
+			if was != nil && was.created.Equal(st.created) && was.shards[sh.id] == nil && d.mu.since[p].IsZero() {
+				d.mu.since[p] = d.mu.when.Add(d.mu.skew)
+			}
 		}
 	}
+	d.mu.streams, d.mu.when = streams, when
 	return nil
+}
+
+// appeared returns a time at which a shard was not there yet; the zero time: it was
+// always there, as far as this worker knows.
+func (d *directory) appeared(p pipeline.Partition) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mu.since[p]
 }
 
 func isARN(name string) bool { return strings.HasPrefix(name, "arn:") }
@@ -210,6 +224,25 @@ func (d *directory) find(p pipeline.Partition) (*stream, *shard, error) {
 	}
 	return st, st.shards[p.ID], nil
 }
+
+// lookup is find with what the service says now: that a shard is not listed is
+// believed only of a listing that was asked for after it.
+func (d *directory) lookup(ctx context.Context, p pipeline.Partition) (*stream, *shard, error) {
+	if err := d.refresh(ctx, knownFor); err != nil {
+		return nil, nil, err
+	}
+	st, sh, err := d.find(p)
+	if err != nil || sh != nil {
+		return st, sh, err
+	}
+	if err := d.refresh(ctx, 0); err != nil {
+		return nil, nil, err
+	}
+	return d.find(p)
+}
+
+// knownFor is how old an answer about streams may be when a reader is opened.
+const knownFor = time.Second
 
 // nameOf returns what people call the stream of p.
 func nameOf(p pipeline.Partition) string {

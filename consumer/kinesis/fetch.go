@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 
+	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -161,6 +162,9 @@ func (p *poller) get(ctx context.Context) (page, error) {
 	}
 	p.last, p.idle = time.Now(), false
 	out, err := p.s.client().GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: &p.iterator, StreamARN: &p.part.Stream}, once)
+	if err == nil && len(out.Records) > 0 {
+		err = failpoint.Err("src.poll.afterFetch")
+	}
 	if err != nil {
 		p.s.ledger.charge(-hold)
 		return page{}, fmt.Errorf("get records of %v: %w", p.part, err)

@@ -2,7 +2,6 @@ package kinesis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -160,7 +159,7 @@ func (r *reader) fetch(ctx context.Context) error {
 		r.check = nil
 	}
 	r.ended = pg.end
-	if pg.tip || pg.end {
+	if pg.tip && !pg.end { // it was open then, so it had no children either
 		at := r.at
 		if n := len(r.queue); n > 0 {
 			if at, err = passed(aws.ToString(r.queue[n-1].SequenceNumber)); err != nil {
@@ -183,10 +182,7 @@ func (r *reader) explain(ctx context.Context, err error) error {
 	if codeOf(err) != errNotFound {
 		return explain(err, r.s.cfg)
 	}
-	if e := r.s.dir().refresh(ctx, knownFor); e != nil {
-		return errors.Join(err, e)
-	}
-	_, sh, e := r.s.dir().find(r.part)
+	_, sh, e := r.s.dir().lookup(ctx, r.part)
 	if e != nil {
 		return e
 	} else if sh == nil {

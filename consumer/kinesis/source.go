@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
 	"github.com/firehosed/firehosed/internal/awscfg"
@@ -24,6 +25,7 @@ type Source struct {
 	log      *slog.Logger
 	leases   leases
 	ledger   *ledger
+	starts   Starts
 	patience time.Duration // with readers that are not read from, when others wait for memory
 
 	turn chan struct{} // connecting
@@ -31,9 +33,13 @@ type Source struct {
 		sync.Mutex
 		closed  bool
 		cl      *kinesis.Client
+		subs    *kinesis.Client // for subscriptions, which have no time limit
 		dir     *directory
 		paces   map[pipeline.Partition]*pace
 		readers map[*reader]struct{}
+		lanes   map[pipeline.Partition]*lane
+
+		consumers map[string]string // ARNs of our consumers, by stream key
 	}
 }
 
@@ -47,8 +53,18 @@ func WithLogger(log *slog.Logger) Option { return func(s *Source) { s.log = log 
 // Config.FetchBytes.
 func WithBudget(b Budget) Option { return func(s *Source) { s.ledger.budget = b } }
 
+// Starts returns where a pipeline would begin to read shards now, which is start(p)
+// of the design: the group position if its stamp holds, capped by barriers, or the
+// origin. Shards at END may be all that it returns.
+type Starts func(ctx context.Context, ps []pipeline.Partition) (map[pipeline.Partition]pipeline.Position, error)
+
+// WithStarts sets what decides whether the children of a shard may begin. Default: the
+// group position, whatever its stamp; after a replay, children may then run ahead of
+// their parents.
+func WithStarts(f Starts) Option { return func(s *Source) { s.starts = f } }
+
 // withClient replaces the client.
-func withClient(cl *kinesis.Client) Option { return func(s *Source) { s.mu.cl = cl } }
+func withClient(cl *kinesis.Client) Option { return func(s *Source) { s.mu.cl, s.mu.subs = cl, cl } }
 
 // New checks cfg and returns a source, which keeps its leases in store. Nothing is
 // called before the first method is.
@@ -58,7 +74,8 @@ func New(cfg Config, store pipeline.Store, opts ...Option) (*Source, error) {
 	}
 	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), leases: leases{store}, ledger: newLedger(cfg.FetchBytes),
 		patience: 2 * time.Second, turn: make(chan struct{}, 1)}
-	s.mu.paces, s.mu.readers = map[pipeline.Partition]*pace{}, map[*reader]struct{}{}
+	s.mu.paces, s.mu.readers, s.mu.lanes = map[pipeline.Partition]*pace{}, map[*reader]struct{}{}, map[pipeline.Partition]*lane{}
+	s.mu.consumers = map[string]string{}
 	for _, o := range opts {
 		o(s)
 	}
@@ -76,7 +93,7 @@ func (s *Source) connect(ctx context.Context) (*directory, error) {
 		return nil, ctx.Err()
 	}
 	s.mu.Lock()
-	cl, dir, closed := s.mu.cl, s.mu.dir, s.mu.closed
+	cl, subs, dir, closed := s.mu.cl, s.mu.subs, s.mu.dir, s.mu.closed
 	s.mu.Unlock()
 	if closed {
 		return nil, errClosed
@@ -85,23 +102,38 @@ func (s *Source) connect(ctx context.Context) (*directory, error) {
 	}
 	if cl == nil {
 		c := awscfg.Config{Region: s.cfg.Region, Endpoint: s.cfg.Endpoint, AssumeRole: awscfg.Role{ARN: s.cfg.RoleARN, ExternalID: s.cfg.ExternalID}}
-		conf, err := awscfg.Load(ctx, c, awscfg.Options{})
+		web, err := awscfg.NewHTTPClient("")
+		if err != nil {
+			return nil, err
+		}
+		conf, err := awscfg.Load(ctx, c, awscfg.Options{HTTP: web})
 		if err != nil {
 			return nil, err
 		}
 		cl = kinesis.NewFromConfig(conf)
+		subs = kinesis.NewFromConfig(conf, func(o *kinesis.Options) {
+			if own, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
+				o.HTTPClient = own.WithTimeout(0)
+			}
+		})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mu.cl, s.mu.dir = cl, newDirectory(cl, s.cfg)
+	s.mu.cl, s.mu.subs, s.mu.dir = cl, subs, newDirectory(cl, s.cfg)
 	return s.mu.dir, nil
 }
 
-// client and dir are for what connect has been called for.
+// client, subscriptions and dir are for what connect has been called for.
 func (s *Source) client() *kinesis.Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.cl
+}
+
+func (s *Source) subscriptions() *kinesis.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.subs
 }
 
 func (s *Source) dir() *directory {
@@ -159,9 +191,6 @@ func (s *Source) acquire(ctx context.Context, n int64) error {
 	}
 }
 
-// knownFor is how old an answer about streams may be when a reader is opened.
-const knownFor = time.Second
-
 // Partitions implements pipeline.Log: the shards that are listed, and those that have
 // a lease, are not read to their end and are listed no more.
 func (s *Source) Partitions(ctx context.Context) ([]pipeline.Partition, error) {
@@ -169,7 +198,8 @@ func (s *Source) Partitions(ctx context.Context) ([]pipeline.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := dir.refresh(ctx, knownFor); err != nil {
+	leased, err := s.known(ctx, dir, knownFor)
+	if err != nil {
 		return nil, err
 	}
 	var ps []pipeline.Partition
@@ -180,13 +210,9 @@ func (s *Source) Partitions(ctx context.Context) ([]pipeline.Partition, error) {
 			ps, listed[p] = append(ps, p), true
 		}
 	}
-	leased, err := s.leases.all(ctx)
-	if err != nil {
-		return nil, err
-	}
 	for _, p := range leased {
-		if _, _, err := dir.find(p); err != nil || listed[p] {
-			continue // of another stream, or of one before
+		if listed[p] {
+			continue
 		}
 		l, err := s.leases.get(ctx, p)
 		if err != nil {
@@ -197,6 +223,29 @@ func (s *Source) Partitions(ctx context.Context) ([]pipeline.Partition, error) {
 		}
 	}
 	return ps, nil
+}
+
+// known brings the directory up to date and lists the shards of its streams that have
+// a lease. A shard is listed before it gets one, so the directory is not older than
+// the list: what it lacks, retention has removed.
+func (s *Source) known(ctx context.Context, dir *directory, age time.Duration) ([]pipeline.Partition, error) {
+	leased, err := s.leases.all(ctx)
+	if err == nil {
+		err = dir.refresh(ctx, age)
+	}
+	if err == nil && slices.ContainsFunc(leased, func(p pipeline.Partition) bool {
+		_, sh, err := dir.find(p)
+		return err == nil && sh == nil
+	}) {
+		err = dir.refresh(ctx, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(leased, func(p pipeline.Partition) bool {
+		_, _, err := dir.find(p)
+		return err != nil // of another stream, or of one before
+	}), nil
 }
 
 // Name implements pipeline.Log.
@@ -226,10 +275,7 @@ func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	if err != nil {
 		return "", err
 	}
-	if err := dir.refresh(ctx, knownFor); err != nil {
-		return "", err
-	}
-	_, sh, err := dir.find(p)
+	_, sh, err := dir.lookup(ctx, p)
 	future := t.After(dir.clock())
 	switch {
 	case err != nil:
@@ -287,10 +333,7 @@ func (s *Source) open(ctx context.Context, p pipeline.Partition, st pipeline.Sta
 	if err != nil {
 		return nil, err
 	}
-	if err := dir.refresh(ctx, knownFor); err != nil {
-		return nil, err
-	}
-	_, sh, err := dir.find(p)
+	_, sh, err := dir.lookup(ctx, p)
 	if err != nil {
 		return nil, err
 	}

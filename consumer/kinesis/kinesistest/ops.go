@@ -358,6 +358,14 @@ func deregisterStreamConsumer(s *Server, in *request) (any, *Error) {
 	return nil, e
 }
 
+// Forget removes a consumer.
+func (s *Server) Forget(stream, consumer string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.streams[stream].consumers, consumer)
+	s.wake()
+}
+
 func describeStreamConsumer(s *Server, in *request) (any, *Error) {
 	st, c, e := s.consumer(in)
 	if e != nil {

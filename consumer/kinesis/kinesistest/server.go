@@ -152,12 +152,14 @@ func (s *Server) Client() *kinesis.Client {
 	return kinesis.New(o)
 }
 
+var errDown = errors.New("the server is down")
+
 // Do implements the SDK's HTTP client.
 func (s *Server) Do(req *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	if s.mu.dead {
 		s.mu.Unlock()
-		return nil, errors.New("connection refused")
+		return nil, errDown
 	}
 	s.wg.Add(1)
 	s.mu.Unlock()
@@ -165,6 +167,7 @@ func (s *Server) Do(req *http.Request) (*http.Response, error) {
 	w := &answer{head: http.Header{}, pipe: pw, ready: make(chan struct{})}
 	go func() {
 		defer s.wg.Done()
+		defer context.AfterFunc(s.life, func() { _ = pw.CloseWithError(errDown) })() // a client may not be reading
 		err := s.serve(w, req)
 		w.WriteHeader(http.StatusOK)
 		if err == nil {

@@ -250,6 +250,18 @@ func (s *Server) Shards(stream string) (names []string) {
 	return names
 }
 
+// Open lists the open shards of a stream by their hash keys, neighbours side by side.
+func (s *Server) Open(stream string) (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := slices.DeleteFunc(slices.Clone(s.mu.streams[stream].shards), func(sh *shard) bool { return sh.end != 0 })
+	slices.SortFunc(open, func(a, b *shard) int { return a.from.Cmp(b.from) })
+	for _, sh := range open {
+		names = append(names, id(sh.number))
+	}
+	return names
+}
+
 func (st *stream) listed() []*shard {
 	return slices.DeleteFunc(slices.Clone(st.shards), st.gone)
 }

@@ -37,7 +37,7 @@ func (s *Server) subscribe(ctx context.Context, w http.ResponseWriter, in *reque
 	}
 	over := time.NewTimer(life)
 	defer over.Stop()
-	for {
+	for time.Since(sub.made) < life { // a client may have been slow to take the last event
 		s.mu.Lock()
 		lost, changed := s.detached(st, sh, in.ConsumerARN), s.mu.changed
 		rs, after, end := st.window(sh, next, maxGet, maxEvent)
@@ -78,6 +78,7 @@ func (s *Server) subscribe(ctx context.Context, w http.ResponseWriter, in *reque
 		}
 		idle.Stop()
 	}
+	return nil
 }
 
 // skip takes a number that no record will have, unless records wait behind after.
