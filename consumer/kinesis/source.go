@@ -33,7 +33,7 @@ type Source struct {
 		sync.Mutex
 		closed  bool
 		cl      *kinesis.Client
-		subs    *kinesis.Client // for subscriptions, which have no time limit
+		subs    kinesis.Options // of clients for subscriptions, which have no time limit
 		dir     *directory
 		paces   map[pipeline.Partition]*pace
 		readers map[*reader]struct{}
@@ -64,7 +64,9 @@ type Starts func(ctx context.Context, ps []pipeline.Partition) (map[pipeline.Par
 func WithStarts(f Starts) Option { return func(s *Source) { s.starts = f } }
 
 // withClient replaces the client.
-func withClient(cl *kinesis.Client) Option { return func(s *Source) { s.mu.cl, s.mu.subs = cl, cl } }
+func withClient(cl *kinesis.Client) Option {
+	return func(s *Source) { s.mu.cl, s.mu.subs = cl, cl.Options() }
+}
 
 // New checks cfg and returns a source, which keeps its leases in store. Nothing is
 // called before the first method is.
@@ -111,11 +113,10 @@ func (s *Source) connect(ctx context.Context) (*directory, error) {
 			return nil, err
 		}
 		cl = kinesis.NewFromConfig(conf)
-		subs = kinesis.NewFromConfig(conf, func(o *kinesis.Options) {
-			if own, ok := o.HTTPClient.(*awshttp.BuildableClient); ok {
-				o.HTTPClient = own.WithTimeout(0)
-			}
-		})
+		subs = cl.Options()
+		if own, ok := subs.HTTPClient.(*awshttp.BuildableClient); ok {
+			subs.HTTPClient = own.WithTimeout(0)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +131,7 @@ func (s *Source) client() *kinesis.Client {
 	return s.mu.cl
 }
 
-func (s *Source) subscriptions() *kinesis.Client {
+func (s *Source) subscriptions() kinesis.Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.subs

@@ -6,7 +6,11 @@ import (
 	"testing"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis"
+
 	"github.com/firehosed/firehosed/consumer/kinesis/kinesistest"
+	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -171,4 +175,21 @@ func TestFanOutWorkers(t *testing.T) {
 		w.wants("polls", w.Calls("GetRecords", ""), 0)
 		_, _ = a.end(), b.end()
 	})
+}
+
+// TestSubscriptionClient: a subscription lasts longer than any other request may.
+func TestSubscriptionClient(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Streams, cfg.Region = []string{"a"}, "eu-north-1"
+	s, err := New(cfg, control.Memory())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	limit := func(c kinesis.HTTPClient) time.Duration { return c.(*awshttp.BuildableClient).GetTimeout() }
+	if got, other := limit(s.subscriptions().HTTPClient), limit(s.client().Options().HTTPClient); got != 0 || other == 0 {
+		t.Errorf("subscriptions may last %v, other requests %v", got, other)
+	}
 }
