@@ -37,7 +37,6 @@ type subscriber struct {
 	tried  time.Time // when it was last subscribed
 	streak int       // failures in a row
 
-	cl     *kinesis.Client
 	since  time.Time // the service's clock when the subscription began
 	events *kinesis.SubscribeToShardEventStream
 	end    context.CancelFunc
@@ -45,8 +44,7 @@ type subscriber struct {
 }
 
 func newSubscriber(s *Source, part pipeline.Partition, at place) *subscriber {
-	// A client of its own: smithy-go 1.28 decodes all event streams of a client in one buffer.
-	u := &subscriber{s: s, part: part, at: at, cl: kinesis.New(s.subscriptions())}
+	u := &subscriber{s: s, part: part, at: at}
 	u.life, u.stop = context.WithCancel(context.Background())
 	return u
 }
@@ -161,7 +159,8 @@ func (u *subscriber) subscribe(ctx context.Context) error {
 	given := context.AfterFunc(ctx, end) // until it is established
 	u.tried = time.Now()
 	since := u.s.dir().clock()
-	out, err := u.cl.SubscribeToShard(life, &kinesis.SubscribeToShardInput{ConsumerARN: &arn, ShardId: &u.part.ID, StartingPosition: &from}, once)
+	// A client of its own: smithy-go 1.28 decodes all event streams of a client in one buffer.
+	out, err := kinesis.New(u.s.subscriptions()).SubscribeToShard(life, &kinesis.SubscribeToShardInput{ConsumerARN: &arn, ShardId: &u.part.ID, StartingPosition: &from}, once)
 	switch gone := !given(); {
 	case err != nil:
 		end()

@@ -240,7 +240,7 @@ func TestSubscribe(t *testing.T) {
 			t.Fatal(err)
 		}
 		sub := func(p types.StartingPosition) (*kinesis.SubscribeToShardOutput, error) {
-			return cl.SubscribeToShard(t.Context(), &kinesis.SubscribeToShardInput{ConsumerARN: reg.Consumer.ConsumerARN, ShardId: &shard, StartingPosition: &p})
+			return s.Client().SubscribeToShard(t.Context(), &kinesis.SubscribeToShardInput{ConsumerARN: reg.Consumer.ConsumerARN, ShardId: &shard, StartingPosition: &p})
 		}
 		horizon := types.StartingPosition{Type: types.ShardIteratorTypeTrimHorizon}
 		_, err = sub(horizon)
