@@ -10,6 +10,7 @@
 //	src, err := kinesis.New(cfg, store)
 //	...
 //	defer src.Close()
+//	if err := src.Check(ctx); err != nil { ... } // streams, rights
 //	err = src.Run(ctx, pipeline)
 //
 // # Names and positions
