@@ -539,3 +539,20 @@ func TestRemovedShard(t *testing.T) {
 		_ = k.end()
 	})
 }
+
+// TestMovedBack: what was known of a position is not known of an earlier one.
+func TestMovedBack(t *testing.T) {
+	l := &lane{}
+	f := func(low string, want int64) {
+		t.Helper()
+		to := lease{At: string(must(passed("7"))), Stamp: "x", CaughtUpAt: 5}
+		l.mu.low, l.mu.stamp = must(passed(low)), "y"
+		l.fill(&to)
+		if to.CaughtUpAt != want || to.At != string(l.mu.low) || to.Stamp != "y" {
+			t.Errorf("moved to %s: %+v, want caught up at %d", low, to, want)
+		}
+	}
+	f("6", 0)
+	f("7", 5)
+	f("8", 5)
+}

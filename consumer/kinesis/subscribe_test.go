@@ -193,3 +193,37 @@ func TestSubscriptionClient(t *testing.T) {
 		t.Errorf("subscriptions may last %v, other requests %v", got, other)
 	}
 }
+
+// TestRefusedForLong: after hours without a subscription the next begins at the last
+// record, not behind a number that may have been removed.
+func TestRefusedForLong(t *testing.T) {
+	bubble(t, 1, func(w *world) {
+		s := w.source(w.fanOut())
+		shard := w.Shards("a")[0]
+		w.fill(shard, 0, 2)
+		at := pipeline.Position("")
+		r := w.subscribed(s, w.part(s, shard), at)
+		w.wants("first", w.next(r, &at, 2), numbered(0, 2))
+		w.Hook(func(c kinesistest.Call) error {
+			if c.Op == "SubscribeToShard" {
+				return &kinesistest.Error{Code: "LimitExceededException"}
+			}
+			return nil
+		})
+		wait := func(d time.Duration) {
+			ctx, cancel := context.WithTimeout(w.Context(), d)
+			defer cancel()
+			if _, err := r.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				w.Fatal(err)
+			}
+		}
+		wait(time.Hour)
+		w.fill(shard, 2, 1)
+		wait(26 * time.Hour) // it comes and goes
+		w.fill(shard, 3, 1)
+		w.Hook(nil)
+		_, err := r.Next(w.Context())
+		class, _ := halt(err)
+		w.wants("then", class, pipeline.HaltOvertaken)
+	})
+}
