@@ -126,7 +126,8 @@ func (n Naming) zone() (*time.Location, error) {
 		return time.UTC, nil
 	}
 	if !zonePattern.MatchString(n.CustomTimeZone) || n.CustomTimeZone == "Local" {
-		return nil, fmt.Errorf("custom_time_zone: %q: write a name such as Asia/Tokyo, at most 50 letters, slashes and underscores", n.CustomTimeZone)
+		return nil, fmt.Errorf("custom_time_zone: %q: write a name such as Asia/Tokyo, at most 50 letters, slashes and underscores",
+			n.CustomTimeZone)
 	}
 	zone, err := time.LoadLocation(n.CustomTimeZone)
 	if err != nil {

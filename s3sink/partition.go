@@ -47,13 +47,16 @@ func (n *Names) CheckSources(s KeySources) error {
 	}
 	rule := func(message, fix string) { errs = append(errs, &RuleError{Key: "prefix", Message: message, Fix: fix}) }
 	if query && s.Query == nil {
-		rule("MetadataExtraction processor should be present when S3 Prefix has partitionKeyFromQuery namespace", "write a query with these keys, or name columns")
+		rule("MetadataExtraction processor should be present when S3 Prefix has partitionKeyFromQuery namespace",
+			"write a query with these keys, or name columns")
 	}
 	if lambda && !s.Lambda {
-		rule("Lambda should be present when S3 Prefix contains keys from partitionKeyFromLambda namespace", "configure the function, or take the keys from a query")
+		rule("Lambda should be present when S3 Prefix contains keys from partitionKeyFromLambda namespace",
+			"configure the function, or take the keys from a query")
 	}
 	if len(n.keys) == 0 && (s.Query != nil || s.Columns) {
-		rule("S3 Prefix should contain Dynamic Partitioning namespaces when Dynamic Partitioning is enabled", "use a key, as in !{partitionKeyFromQuery:customer_id}, or remove the query")
+		rule("S3 Prefix should contain Dynamic Partitioning namespaces when Dynamic Partitioning is enabled",
+			"use a key, as in !{partitionKeyFromQuery:customer_id}, or remove the query")
 	} else {
 		for _, name := range s.Query {
 			if !slices.Contains(n.keys, PartitionKey{Name: name}) {
@@ -79,7 +82,8 @@ func (n *Names) CheckBuffering(size int64, interval time.Duration) error {
 	}
 	if interval < minPartitionedInterval {
 		errs = append(errs, &RuleError{
-			Key: "buffer_interval", Message: "BufferingHints.IntervalInSeconds must be at least 60 seconds when Dynamic Partitioning is enabled.", Fix: "write 60s or more",
+			Key: "buffer_interval", Message: "BufferingHints.IntervalInSeconds must be at least 60 seconds when Dynamic Partitioning is enabled.",
+			Fix: "write 60s or more",
 		})
 	}
 	return errors.Join(errs...)

@@ -108,7 +108,8 @@ func checkRun(s string, i, n int) error {
 	most, ok := longestRun[c]
 	switch {
 	case !ok:
-		return fmt.Errorf("timestamp pattern %q: letter %q at position %d is not supported: use letters of uyYMLQqdDwWEecaHkKhmsSVxXZ, or quote it to have it as text", s, c, i+1)
+		return fmt.Errorf("timestamp pattern %q: letter %q at position %d is not supported: use letters of uyYMLQqdDwWEecaHkKhmsSVxXZ, "+
+			"or quote it to have it as text", s, c, i+1)
 	case n > most:
 		return fmt.Errorf("timestamp pattern %q: %d letters %q at position %d: at most %d are allowed", s, n, c, i+1, most)
 	case c == 'V' && n != 2:

@@ -125,14 +125,21 @@ func TestPartitionKeyText(t *testing.T) {
 func TestWhatIsRefused(t *testing.T) {
 	f := func(expression, want string) {
 		t.Helper()
-		for _, e := range []string{expression, "[" + expression + "][0]", `"\(` + expression + `)"`, "if " + expression + " then 1 else 2 end", "1 as $x | 2 + (" + expression + ")", "{a: (" + expression + ")}.a",
-			"(" + expression + ").x?", "try (" + expression + ") catch 1", "first(" + expression + ")", "-(" + expression + ")"} {
+		for _, around := range []string{
+			"@", "[@][0]", `"\(@)"`, "if @ then 1 else 2 end", "if 1 then 2 elif 3 then @ else 4 end", "1 as $x | 2 + (@)", "{a: (@)}.a", "(@).x?",
+			"try (@) catch 1", "try 1 catch (@)", "first(@)", "-(@)", "(@) // 1", "(@), 1", ".[(@)]", `ltrimstr(@)`, `@text "\(@)"`,
+		} {
+			e := strings.ReplaceAll(strings.ReplaceAll(around, "@text", "\x00"), "@", expression)
+			e = strings.ReplaceAll(e, "\x00", "@text")
 			if _, err := NewPartitionKeys("{k: (" + e + ")}"); err == nil || !strings.Contains(err.Error(), `query: key "k": `) || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got error %v, want one with %q", e, err, want)
 			}
 		}
 	}
-	for _, name := range []string{"now", "localtime", "env", "input", "inputs", "debug", "halt", "halt_error", "builtins", "modulemeta", "recurse", "paths", "tostream", "combinations", "transpose", "splits", "nan", "infinite", "getpath", "input_line_number", "get_search_list"} {
+	for _, name := range []string{
+		"now", "localtime", "env", "input", "inputs", "debug", "halt", "halt_error", "builtins", "modulemeta", "recurse", "paths", "tostream",
+		"combinations", "transpose", "splits", "nan", "infinite", "getpath", "input_line_number", "get_search_list",
+	} {
 		f(name, name+"/0 is not allowed")
 	}
 	f("$ENV", "$ENV is not allowed")
