@@ -145,7 +145,8 @@ func (n *Names) checkFixed() error {
 	if w := n.failed.widest(n.zone); w > maxEvaluated {
 		errs = append(errs, tooLong("error_output_prefix", w))
 	}
-	sample := values{time: time.Unix(0, 0).In(n.zone), errorType: ErrorProcessing, random: func(int) string { return "x" }, key: func(part) string { return "x" }}
+	sample := n.sample(nil)
+	sample.key = func(part) string { return "x" }
 	for _, c := range []struct {
 		key string
 		p   prefix
@@ -212,8 +213,7 @@ func (n *Names) CheckKeys(vals []string) error {
 	if length > maxEvaluated {
 		return fmt.Errorf("the evaluated prefix has up to %d characters, at most %d are allowed", length, maxEvaluated)
 	}
-	sample := values{time: time.Unix(0, 0).In(n.zone), random: func(int) string { return "x" }, key: func(e part) string { return n.value(e, vals) }}
-	evaluated := string(n.data.append(nil, sample))
+	evaluated := n.Group(vals)
 	if s := dotSegment(evaluated); s != "" {
 		return fmt.Errorf("the evaluated prefix has the folder %q", s)
 	}
@@ -221,6 +221,22 @@ func (n *Names) CheckKeys(vals []string) error {
 		return fmt.Errorf("the key of the object would have up to %d bytes, S3 allows %d", b, maxKey)
 	}
 	return nil
+}
+
+// Group returns what records must have in common to be in one object: the prefix,
+// evaluated with the values of the partition keys, at one time and with one random
+// string. Different values may share it. The values must have passed
+// [Names.CheckKeys].
+func (n *Names) Group(vals []string) string {
+	return string(n.data.append(nil, n.sample(vals)))
+}
+
+// sample prints the values of partition keys, and for all else the same always.
+func (n *Names) sample(vals []string) values {
+	return values{
+		time: time.Unix(0, 0).In(n.zone), errorType: ErrorProcessing,
+		random: func(int) string { return "x" }, key: func(e part) string { return n.value(e, vals) },
+	}
 }
 
 // nameBytes is how long a name after the prefix is at most.

@@ -258,6 +258,24 @@ func TestCheckKeys(t *testing.T) {
 	f("S3 allows 1024", strings.Repeat("€", 248), "y") // 248 characters of 3 bytes, twice
 }
 
+// TestGroup: Firehose groups records whose prefixes evaluate to the same; the time is that of the first of them.
+func TestGroup(t *testing.T) {
+	names := newNames(t, Naming{
+		Prefix:            "!{timestamp:ss}/!{firehose:random-string}/!{partitionKeyFromQuery:a}/!{partitionKeyFromQuery:b}/",
+		ErrorOutputPrefix: "e/",
+	})
+	f := func(a, b []string, same bool) {
+		t.Helper()
+		if got := names.Group(a) == names.Group(b); got != same {
+			t.Errorf("%q and %q in one object: got %t, want %t", a, b, got, same)
+		}
+	}
+	f([]string{"x", "y"}, []string{"x", "y"}, true)
+	f([]string{"x", "y"}, []string{"y", "x"}, false)
+	f([]string{"x/y", "z"}, []string{"x", "y/z"}, true)
+	f([]string{"xy", "z"}, []string{"x", "yz"}, false)
+}
+
 func TestStatic(t *testing.T) {
 	f := func(prefix, want string) {
 		t.Helper()

@@ -137,6 +137,13 @@ func TestCloudWatchLogs(t *testing.T) {
 		t.Errorf("got %v, %v, want the envelope", got, err)
 	}
 
+	// A message that is left out has its number too.
+	blank := gz(`{"messageType":"DATA_MESSAGE","logEvents":[{"message":"a"},{"message":"\n"},{"message":"b"}]}`)
+	got, dropped = unpack(t, UnpackConfig{Decompression: "gzip", CloudWatchLogs: true, Deaggregation: "lines"}, blank)
+	if diff := cmp.Diff([]string{"0.0 a", "0.2 b"}, got); diff != "" || dropped["blank"] != 1 {
+		t.Errorf("dropped %v (-want +got):\n%s", dropped, diff)
+	}
+
 	// Messages may hold several records themselves.
 	nested := gz(`{"messageType":"DATA_MESSAGE","logEvents":[{"message":"{\"a\":1} {\"a\":2}"},{"message":"{\"a\":3}"}]}`)
 	got, _ = unpack(t, UnpackConfig{Decompression: "gzip", CloudWatchLogs: true, Deaggregation: "json"}, nested)
