@@ -219,8 +219,14 @@ func guardFunc(f *gojq.Func) (use, error) {
 	}
 	for i, a := range f.Args {
 		if how >= written {
-			if s, ok := literal(a); !ok || len(s) > maxLiteral {
+			s, ok := literal(a)
+			if !ok || len(s) > maxLiteral {
 				return free, fmt.Errorf("%s: its arguments have to be written out, as texts of at most %d bytes", name, maxLiteral)
+			}
+			if f.Name == "strptime" {
+				if d := badDirective(s); d != "" {
+					return free, fmt.Errorf("strptime/1: %s in %q is not allowed in partition keys: its directives are %s", d, s, directives)
+				}
 			}
 			continue
 		}
@@ -232,6 +238,23 @@ func guardFunc(f *gojq.Func) (use, error) {
 		}
 	}
 	return how, nil
+}
+
+// directives are those of a date that strptime may read. %Z is none: names of zones
+// mean what the machine's own zone makes of them.
+const directives = "%YymdejHIMSfpaAbBhDFTRzsnt%"
+
+// badDirective returns the first directive of a format that is not allowed.
+func badDirective(format string) string {
+	for i := 0; i < len(format); i++ {
+		if format[i] != '%' {
+			continue
+		}
+		if i++; i == len(format) || !strings.Contains(directives, format[i:i+1]) {
+			return format[i-1 : min(i+1, len(format))]
+		}
+	}
+	return ""
 }
 
 // literal returns the text that a query is.

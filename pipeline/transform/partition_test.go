@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -56,6 +57,18 @@ func TestPartitionKeysAsJQ(t *testing.T) {
 		if got != want {
 			t.Errorf("%s of %s: got %q, %v, jq 1.6 has %q", f[0], f[1], got, err, f[2])
 		}
+	}
+}
+
+// TestPartitionKeysInAnyZone: the zone of the machine does not show.
+func TestPartitionKeysInAnyZone(t *testing.T) {
+	local := time.Local
+	defer func() { time.Local = local }()
+	time.Local = time.FixedZone("EST", -5*3600)
+	TestPartitionKeysAsJQ(t)
+	vals, err := newKeys(t, `{a: .t | strptime("%Y-%m-%dT%H:%M:%S%z %%Z") | mktime, b: .n | strftime("%H %Z")}`).Extract(nil, []byte(`{"t":"2019-08-09T20:20:27+0900 %Z","n":0}`))
+	if diff := cmp.Diff([]string{"1565349627", "00 UTC"}, vals); diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
 
@@ -158,6 +171,9 @@ func TestWhatIsRefused(t *testing.T) {
 	f("repeat(1)", "repeat/1 is not allowed")
 	f(`strflocaltime("%Y")`, "strflocaltime/1 is not allowed")
 	f("strftime(.f)", "strftime/1: its arguments have to be written out")
+	for _, format := range []string{"%Z", "%Y %Z", "%:Z", "%EZ", "%c", "%+", "%", "%%%Z"} {
+		f(`strptime("`+format+`")`, "strptime/1: %")
+	}
 	f("test(.re)", "test/1: its arguments have to be written out")
 	f(`gsub("x"; "\(.y)")`, "gsub/2: its arguments have to be written out")
 	f(`gsub("x"; "`+strings.Repeat("y", 129)+`")`, "at most 128 bytes")
