@@ -227,18 +227,19 @@ func (d *directory) find(p pipeline.Partition) (*stream, *shard, error) {
 
 // lookup is find with what the service says now: that a shard is not listed is
 // believed only of a listing that was asked for after it.
-func (d *directory) lookup(ctx context.Context, p pipeline.Partition) (*stream, *shard, error) {
+func (d *directory) lookup(ctx context.Context, p pipeline.Partition) (*shard, error) {
 	if err := d.refresh(ctx, knownFor); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	st, sh, err := d.find(p)
+	_, sh, err := d.find(p)
 	if err != nil || sh != nil {
-		return st, sh, err
+		return sh, err
 	}
 	if err := d.refresh(ctx, 0); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return d.find(p)
+	_, sh, err = d.find(p)
+	return sh, err
 }
 
 // knownFor is how old an answer about streams may be when a reader is opened.

@@ -182,7 +182,7 @@ func (r *reader) explain(ctx context.Context, err error) error {
 	if codeOf(err) != errNotFound {
 		return explain(err, r.s.cfg)
 	}
-	_, sh, e := r.s.dir().lookup(ctx, r.part)
+	sh, e := r.s.dir().lookup(ctx, r.part)
 	if e != nil {
 		return e
 	} else if sh == nil {

@@ -276,7 +276,7 @@ func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	if err != nil {
 		return "", err
 	}
-	_, sh, err := dir.lookup(ctx, p)
+	sh, err := dir.lookup(ctx, p)
 	future := t.After(dir.clock())
 	switch {
 	case err != nil:
@@ -334,7 +334,7 @@ func (s *Source) open(ctx context.Context, p pipeline.Partition, st pipeline.Sta
 	if err != nil {
 		return nil, err
 	}
-	_, sh, err := dir.lookup(ctx, p)
+	sh, err := dir.lookup(ctx, p)
 	if err != nil {
 		return nil, err
 	}

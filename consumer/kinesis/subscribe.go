@@ -92,9 +92,10 @@ func (u *subscriber) fetch(ctx context.Context) (page, error) {
 		case code != errInUse && !isTemporary(err):
 			return page{}, err
 		}
-		if u.streak == 0 {
+		switch u.streak {
+		case 0:
 			u.s.log.Debug("subscription ended", "partition", u.part, "err", err)
-		} else if u.streak == 5 {
+		case 5:
 			u.s.log.Warn("subscribe to shard", "partition", u.part, "err", explain(err, u.s.cfg))
 		}
 		u.streak++

@@ -301,7 +301,7 @@ func guardIndex(x *gojq.Index) error {
 	if x == nil {
 		return nil
 	}
-	if x.IsSlice && !(numeral(x.Start) && numeral(x.End)) {
+	if x.IsSlice && (!numeral(x.Start) || !numeral(x.End)) {
 		return fmt.Errorf("the bounds of the slice %s have to be numbers that are written out", x)
 	}
 	if x.IsSlice || x.Start != nil && numeral(x.Start) {
