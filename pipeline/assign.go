@@ -72,16 +72,8 @@ func (p *Pipeline) assign(ctx context.Context) error {
 	for i, l := range lanes {
 		raw[i] = l.Partition()
 	}
-	hints := make([]Hint, len(lanes))
-	var g errgroup.Group
-	g.SetLimit(lookups)
-	for i, part := range raw {
-		g.Go(func() (err error) {
-			hints[i], err = p.src.Hint(ctx, part)
-			return wrap(err, fmt.Sprintf("read hint of %v", part))
-		})
-	}
-	if err := g.Wait(); err != nil {
+	hints, err := p.hints(ctx, raw)
+	if err != nil {
 		return err
 	}
 	log, err := p.ctl.Read(ctx)
@@ -121,6 +113,20 @@ func (p *Pipeline) assign(ctx context.Context) error {
 		l.run(ctx)
 	}
 	return nil
+}
+
+// hints reads what the source remembers of each of ps.
+func (p *Pipeline) hints(ctx context.Context, ps []Partition) ([]Hint, error) {
+	hints := make([]Hint, len(ps))
+	var g errgroup.Group
+	g.SetLimit(lookups)
+	for i, part := range ps {
+		g.Go(func() (err error) {
+			hints[i], err = p.src.Hint(ctx, part)
+			return wrap(err, fmt.Sprintf("read hint of %v", part))
+		})
+	}
+	return hints, g.Wait()
 }
 
 // place makes lanes and finds out where each begins.
@@ -382,16 +388,8 @@ func (p *Pipeline) Starts(ctx context.Context, ps []Partition) (map[Partition]Po
 		return nil, ctx.Err()
 	}
 	defer p.handler.give()
-	hints := make([]Hint, len(ps))
-	var g errgroup.Group
-	g.SetLimit(lookups)
-	for i, part := range ps {
-		g.Go(func() (err error) {
-			hints[i], err = p.src.Hint(ctx, part)
-			return wrap(err, fmt.Sprintf("read hint of %v", part))
-		})
-	}
-	if err := g.Wait(); err != nil { // first the hints, then the log
+	hints, err := p.hints(ctx, ps) // first the hints, then the log
+	if err != nil {
 		return nil, err
 	}
 	log, err := p.ctl.Read(ctx)

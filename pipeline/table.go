@@ -490,7 +490,7 @@ func (t *table) drop(f *filling) {
 	t.mu.gen++
 	for part, s := range f.spans {
 		if _, known := t.mu.marks[part]; !known || s.gone {
-			continue
+			continue // given away meanwhile
 		}
 		if lag, ok := t.mu.lag[part]; !ok || s.first.At < lag.At {
 			t.mu.lag[part] = s.first

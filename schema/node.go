@@ -305,8 +305,9 @@ func (n *node) finish(rows int) {
 	}
 	if n.kind == List || n.kind == Map {
 		n.begin(rows)
+	} else {
+		n.reserve(rows)
 	}
-	n.reserve(rows)
 	n.n, n.nulls = rows, rows
 	for _, w := range n.valid[:(rows+63)>>6] {
 		n.nulls -= bits.OnesCount64(w)

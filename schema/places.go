@@ -24,7 +24,7 @@ func newPlaces(fields []*node) []place {
 			head: binary.LittleEndian.Uint64(word[:]), tail: binary.LittleEndian.Uint64(word[8:]), f: f,
 			n: int32(len(f.literal)), over: uint8(64 - 8*min(n, 8)), over2: uint8(64 - 8*max(n-8, 0)),
 		}
-		f.place, f.leap, f.far = int32(i), 0, 0
+		f.place = int32(i)
 	}
 	return ps
 }
