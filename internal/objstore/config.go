@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -40,6 +40,10 @@ type Config struct {
 	// PartUploads is how many parts of one object are on their way at a time. Each
 	// object being written holds PartUploads + 1 parts in memory. Default 3.
 	PartUploads int `yaml:"part_uploads"`
+
+	// ExpectedBucketOwner is the AWS account, 12 digits, that must own the bucket:
+	// requests to a bucket of another account are refused. Default: anybody's.
+	ExpectedBucketOwner string `yaml:"expected_bucket_owner"`
 
 	// HTTP is the client to use; nil: one of its own.
 	HTTP aws.HTTPClient `yaml:"-"`
@@ -77,8 +81,13 @@ func (c Config) Validate() error {
 	if c.PartUploads < 0 || c.PartUploads > 64 {
 		bad("part_uploads: %d is outside 1 to 64", c.PartUploads)
 	}
+	if c.ExpectedBucketOwner != "" && !account.MatchString(c.ExpectedBucketOwner) {
+		bad("expected_bucket_owner: %q; want the 12 digits of an AWS account", c.ExpectedBucketOwner)
+	}
 	return errors.Join(errs...)
 }
+
+var account = regexp.MustCompile(`^[0-9]{12}$`)
 
 func (c Config) withDefaults() Config {
 	if c.PartSize == 0 {
@@ -94,13 +103,7 @@ func (c Config) withDefaults() Config {
 // s3a and s3n), file:///folder, or the path of a folder. It makes no call to the
 // store.
 func Open(ctx context.Context, location string, cfg Config) (Bucket, error) {
-	switch scheme, _, ok := strings.Cut(location, "://"); {
-	case ok && (scheme == "s3" || scheme == "s3a" || scheme == "s3n"):
-		return openS3(ctx, location, cfg)
-	case ok && scheme != "file":
-		return nil, fmt.Errorf("location %q: want s3://bucket/prefix, file:///folder or the path of a folder", location)
-	}
-	b, err := OpenLocal(location)
+	b, err := OpenStager(ctx, location, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -13,4 +13,7 @@
 //	...
 //	_, err = w.Write(rows)
 //	size, err := w.Close(ctx) // or w.Abort(ctx)
+//
+// A [Stager] takes objects in two steps: the bytes first, which nobody sees, and the
+// name later, which any process can give them that knows the [Upload].
 package objstore

@@ -48,7 +48,7 @@ type Local struct {
 	}
 }
 
-var _ Bucket = (*Local)(nil)
+var _ Stager = (*Local)(nil)
 
 // OpenLocal returns the bucket in a folder, given as a path or a file URI. The
 // folder is made when the first object is. It makes no call.
@@ -365,23 +365,15 @@ func (l *Local) remove(ctx context.Context, path string) error {
 
 // Sweep implements Bucket.
 func (l *Local) Sweep(ctx context.Context, prefix string, before time.Time) (n int, err error) {
-	root := l.root + "/" + prefix[:strings.LastIndexByte(prefix, '/')+1]
-	err = filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
-		switch {
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case err != nil:
-			return skipMissing(err)
-		case !e.Type().IsRegular() || !strings.HasPrefix(e.Name(), hidden) || !strings.HasPrefix(filepath.ToSlash(path), l.root+"/"+prefix):
+	err = l.leftovers(ctx, prefix, func(path string, info fs.FileInfo) error {
+		if !info.ModTime().Before(before) {
 			return nil
 		}
-		info, err := e.Info()
-		if err == nil && info.ModTime().Before(before) {
-			if err = os.Remove(path); err == nil {
-				n++
-			}
+		err := os.Remove(path)
+		if err == nil {
+			n++
 		}
-		return skipMissing(err)
+		return err
 	})
 	if err != nil {
 		return n, fmt.Errorf("sweep %s: %w", l.Location(prefix), err)

@@ -37,7 +37,7 @@ const (
 // Call is a call on a Memory.
 type Call struct {
 	N   int    // counted from 1 over all calls of one process
-	Op  string // get, range, stat, put, create, close, abort, list, delete, sweep, now
+	Op  string // get, range, stat, put, create, close, abort, list, delete, sweep, now; stage, part, complete, giveup, uploads
 	Key string // the prefix of a list; a delete is one call per key
 }
 
@@ -45,6 +45,10 @@ type Call struct {
 // connection: Restart returns another one to the same objects, as after a crash.
 // What was written and not closed is lost in a crash; all else is durable.
 type Memory struct {
+	// PartSize is the size of the parts of staged objects in bytes; 0: 8 MiB. Unlike
+	// on S3 it may be small.
+	PartSize int
+
 	store *memoryStore
 
 	mu struct {
@@ -58,22 +62,26 @@ type Memory struct {
 // memoryStore is what all processes share.
 type memoryStore struct {
 	sync.Mutex
-	objects map[string]memoryObject
-	writes  int
-	late    []func()
+	objects  map[string]memoryObject
+	uploads  map[string]*memoryUpload // by id
+	complete map[string]bool          // ids of completed ones, where a repetition is answered well
+	writes   int
+	late     []func()
 }
 
 type memoryObject struct {
 	data []byte
 	etag string // never used twice
 	time time.Time
+
+	owner string
 }
 
-var _ Bucket = (*Memory)(nil)
+var _ Stager = (*Memory)(nil)
 
 // NewMemory returns an empty bucket.
 func NewMemory() *Memory {
-	return &Memory{store: &memoryStore{objects: map[string]memoryObject{}}}
+	return &Memory{store: &memoryStore{objects: map[string]memoryObject{}, uploads: map[string]*memoryUpload{}}}
 }
 
 // SetFaults makes fault decide about every call from now on; nil: all pass. It is
@@ -93,7 +101,7 @@ func (m *Memory) Calls() int {
 
 // Restart returns a connection of a new process, without faults. The old one goes
 // on unless it crashed.
-func (m *Memory) Restart() *Memory { return &Memory{store: m.store} }
+func (m *Memory) Restart() *Memory { return &Memory{store: m.store, PartSize: m.PartSize} }
 
 // Land does what calls with the outcome Late asked for, in their order, and
 // returns how many there were.
@@ -116,7 +124,7 @@ func (m *Memory) call(ctx context.Context, op, key string, do func() error) (err
 			err = fmt.Errorf("%s %s: %w", op, m.Location(key), err)
 		}
 	}()
-	if op != "list" && op != "sweep" && op != "now" {
+	if op != "list" && op != "sweep" && op != "now" && op != "uploads" {
 		if err := checkKey(key); err != nil {
 			return err
 		}
@@ -134,7 +142,7 @@ func (m *Memory) call(ctx context.Context, op, key string, do func() error) (err
 		_ = do() // its answer is what gets lost
 		return ErrInjected
 	case Late:
-		if op == "put" || op == "close" || op == "delete" {
+		if op == "put" || op == "close" || op == "delete" || op == "complete" || op == "giveup" {
 			m.store.late = append(m.store.late, func() { _ = do() })
 		}
 		return ErrInjected
@@ -179,7 +187,7 @@ func (s *memoryStore) put(key string, data []byte, cond Cond) (string, error) {
 	}
 	s.writes++
 	etag := strconv.Quote(strconv.Itoa(s.writes))
-	s.objects[key] = memoryObject{data, etag, time.Now()}
+	s.objects[key] = memoryObject{data: data, etag: etag, time: time.Now()}
 	return etag, nil
 }
 
@@ -229,7 +237,7 @@ func (m *Memory) Stat(ctx context.Context, key string) (o Object, err error) {
 	err = m.call(ctx, "stat", key, func() error {
 		found, err := m.store.find(key)
 		if err == nil {
-			o = Object{Key: key, Size: int64(len(found.data)), ModTime: found.time}
+			o = Object{Key: key, Size: int64(len(found.data)), ModTime: found.time, Owner: found.owner}
 		}
 		return err
 	})
@@ -322,11 +330,6 @@ func (m *Memory) List(ctx context.Context, prefix, after string) iter.Seq2[Objec
 			}
 		}
 	}
-}
-
-// Sweep implements Bucket. What is not published is nowhere.
-func (m *Memory) Sweep(ctx context.Context, prefix string, _ time.Time) (int, error) {
-	return 0, m.call(ctx, "sweep", prefix, func() error { return nil })
 }
 
 // Delete implements Bucket.

@@ -39,6 +39,7 @@ type Object struct {
 	Key     string
 	Size    int64
 	ModTime time.Time // by the store's clock
+	Owner   string    // who staged it; Stat only. "": it was not staged, or the store keeps no attributes
 }
 
 // Bucket stores objects under keys, which are slash-separated paths below the

@@ -20,6 +20,7 @@ import (
 	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firehosed/firehosed/internal/awscfg"
@@ -29,6 +30,9 @@ import (
 // write has a nonce, so that a repetition of a request whose answer was lost
 // recognises its own object.
 const nonceKey = "fh-write"
+
+// ownerKey is the user metadata that says whose a staged object is.
+const ownerKey = "fh"
 
 // deleters bounds the removals under way at a time.
 const deleters = 16
@@ -43,7 +47,7 @@ type S3 struct {
 	parts  *freelist
 }
 
-var _ Bucket = (*S3)(nil)
+var _ Stager = (*S3)(nil)
 
 func openS3(ctx context.Context, location string, cfg Config) (*S3, error) {
 	if err := cfg.Validate(); err != nil {
@@ -73,6 +77,9 @@ func openS3(ctx context.Context, location string, cfg Config) (*S3, error) {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		if cfg.DisableChecksums {
 			o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		}
+		if cfg.ExpectedBucketOwner != "" {
+			o.APIOptions = append(o.APIOptions, smithyhttp.SetHeaderValue("X-Amz-Expected-Bucket-Owner", cfg.ExpectedBucketOwner))
 		}
 	})
 	b := &S3{client: client, cfg: cfg, bucket: bucket, prefix: prefix, where: "region " + ac.Region}
@@ -222,7 +229,9 @@ func (b *S3) head(ctx context.Context, key string) (Object, *s3.HeadObjectOutput
 	if err != nil {
 		return Object{}, nil, b.explain("stat", key, err)
 	}
-	return Object{Key: key, Size: aws.ToInt64(out.ContentLength), ModTime: aws.ToTime(out.LastModified)}, out, nil
+	return Object{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ModTime: aws.ToTime(out.LastModified), Owner: out.Metadata[ownerKey],
+	}, out, nil
 }
 
 // Put implements Bucket.

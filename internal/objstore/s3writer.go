@@ -3,12 +3,10 @@ package objstore
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"io/fs"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,18 +31,29 @@ type s3Writer struct {
 	id    string // of the upload; "": none begun
 	ended bool
 
+	staged *Attributes // nil: Close publishes
+
 	slots chan struct{} // one for each part on its way
+	sent  atomic.Int64  // bytes of memory on their way
 	wg    sync.WaitGroup
 
 	mu struct {
 		sync.Mutex
-		parts []types.CompletedPart // part i is number i+1
-		err   error                 // the first one of an upload
+		parts []Part // part i is number i+1
+		err   error  // the first one of an upload
 	}
 }
 
 // Create implements Bucket.
 func (b *S3) Create(ctx context.Context, key string) (Writer, error) {
+	w, err := b.create(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (b *S3) create(ctx context.Context, key string) (*s3Writer, error) {
 	full, err := b.full(ctx, key)
 	if err != nil {
 		return nil, err
@@ -95,7 +104,7 @@ func (w *s3Writer) flush() error {
 		return w.b.wrap("upload", w.put.key, context.Cause(w.ctx))
 	}
 	w.mu.Lock()
-	w.mu.parts = append(w.mu.parts, types.CompletedPart{})
+	w.mu.parts = append(w.mu.parts, Part{})
 	n := len(w.mu.parts)
 	w.mu.Unlock()
 	if n > maxParts {
@@ -104,8 +113,9 @@ func (w *s3Writer) flush() error {
 	}
 	buf := w.buf
 	w.buf = nil
+	w.sent.Add(int64(cap(buf)))
 	w.wg.Go(func() {
-		defer func() { <-w.slots }()
+		defer func() { w.sent.Add(-int64(cap(buf))); <-w.slots }()
 		part, err := w.upload(int32(n), buf)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -121,6 +131,9 @@ func (w *s3Writer) flush() error {
 func (w *s3Writer) begin() error {
 	b := w.b
 	in := &s3.CreateMultipartUploadInput{Bucket: &b.bucket, Key: w.put.full, Metadata: map[string]string{nonceKey: w.put.nonce}}
+	if w.staged != nil {
+		w.staged.apply(in)
+	}
 	if !b.cfg.DisableChecksums {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32c
 	}
@@ -139,12 +152,9 @@ func (w *s3Writer) begin() error {
 	return nil
 }
 
-func (w *s3Writer) upload(n int32, data []byte) (types.CompletedPart, error) {
+func (w *s3Writer) upload(n int32, data []byte) (Part, error) {
 	b := w.b
-	part := types.CompletedPart{PartNumber: aws.Int32(n)}
-	if !b.cfg.DisableChecksums {
-		part.ChecksumCRC32C = aws.String(encodeCRC(crc32c(data)))
-	}
+	part := Part{Size: int64(len(data))}
 	in := b.putInput(put{data: data}, Always)
 	out, err := b.client.UploadPart(w.ctx, &s3.UploadPartInput{
 		Bucket:         &b.bucket,
@@ -153,15 +163,15 @@ func (w *s3Writer) upload(n int32, data []byte) (types.CompletedPart, error) {
 		PartNumber:     &n,
 		Body:           in.Body,
 		ContentLength:  in.ContentLength,
-		ChecksumCRC32C: part.ChecksumCRC32C,
+		ChecksumCRC32C: in.ChecksumCRC32C,
 	})
 	if err != nil {
 		return part, b.explain("upload", w.put.key, fmt.Errorf("part %d: %w", n, err))
 	}
-	if got := out.ChecksumCRC32C; got != nil && part.ChecksumCRC32C != nil && *got != *part.ChecksumCRC32C {
-		return part, b.wrap("upload", w.put.key, fmt.Errorf("part %d: the store has the CRC32C %s, sent was %s", n, *got, *part.ChecksumCRC32C))
+	part.ETag, part.CRC32C = aws.ToString(out.ETag), aws.ToString(in.ChecksumCRC32C)
+	if got := out.ChecksumCRC32C; got != nil && part.CRC32C != "" && *got != part.CRC32C {
+		return part, b.wrap("upload", w.put.key, fmt.Errorf("part %d: the store has the CRC32C %s, sent was %s", n, *got, part.CRC32C))
 	}
-	part.ETag = out.ETag
 	b.parts.reuse(data, out.ResultMetadata)
 	return part, nil
 }
@@ -184,7 +194,9 @@ func (w *s3Writer) Close(ctx context.Context) (int64, error) {
 	if err := w.failed(); err != nil {
 		return 0, err
 	}
-	if err := w.complete(ctx); err != nil {
+	u := Upload{Key: w.put.key, ID: w.id, Parts: w.mu.parts}
+	err := w.b.complete(ctx, u, func(o *s3.HeadObjectOutput) bool { return o.Metadata[nonceKey] == w.put.nonce })
+	if err != nil {
 		return 0, err
 	}
 	w.end()
@@ -214,47 +226,6 @@ func (w *s3Writer) end() {
 	w.buf = nil
 }
 
-// complete publishes the parts. A repetition after a lost answer finds no upload,
-// but our object.
-func (w *s3Writer) complete(ctx context.Context) error {
-	b := w.b
-	out, err := b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
-		Bucket:          &b.bucket,
-		Key:             w.put.full,
-		UploadId:        &w.id,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: w.mu.parts},
-	})
-	if code(err) == "NoSuchUpload" {
-		o, head, headErr := b.head(ctx, w.put.key)
-		if headErr == nil && head.Metadata[nonceKey] == w.put.nonce && o.Size == w.size {
-			return nil
-		}
-		return b.wrap("upload", w.put.key, errors.Join(fmt.Errorf("the upload is gone: %w", err), headErr))
-	}
-	if err != nil {
-		return b.explain("upload", w.put.key, err)
-	}
-	if got := aws.ToString(out.ChecksumCRC32C); strings.Contains(got, "-") && !b.cfg.DisableChecksums {
-		if want := checksum(w.mu.parts); got != want {
-			return b.wrap("upload", w.put.key, fmt.Errorf("the store has the CRC32C %s, sent was %s", got, want))
-		}
-	}
-	return nil
-}
-
-// checksum returns the checksum of the parts' checksums, as S3 gives it.
-func checksum(parts []types.CompletedPart) string {
-	var all []byte
-	for _, p := range parts {
-		sum, err := base64.StdEncoding.DecodeString(aws.ToString(p.ChecksumCRC32C))
-		if err != nil {
-			panic("BUG: checksum of a part: " + err.Error())
-		}
-		all = append(all, sum...)
-	}
-	return fmt.Sprintf("%s-%d", encodeCRC(crc32c(all)), len(parts))
-}
-
 // Abort implements Writer.
 func (w *s3Writer) Abort(ctx context.Context) error {
 	if w.ended {
@@ -267,38 +238,7 @@ func (w *s3Writer) Abort(ctx context.Context) error {
 	// Parts cost money until they are removed, whoever has given up meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
-	_, err := w.b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &w.b.bucket, Key: w.put.full, UploadId: &w.id})
-	if code(err) == "NoSuchUpload" {
-		return nil
-	}
-	return w.b.explain("abort", w.put.key, err)
-}
-
-// Sweep implements Bucket: it aborts multipart uploads.
-func (b *S3) Sweep(ctx context.Context, prefix string, before time.Time) (n int, err error) {
-	in := &s3.ListMultipartUploadsInput{Bucket: &b.bucket, Prefix: aws.String(b.prefix + prefix)}
-	for {
-		out, err := b.client.ListMultipartUploads(ctx, in)
-		if err != nil {
-			return n, b.explain("sweep", prefix, err)
-		}
-		for _, u := range out.Uploads {
-			if u.Initiated == nil || !u.Initiated.Before(before) {
-				continue
-			}
-			_, err := b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &b.bucket, Key: u.Key, UploadId: u.UploadId})
-			switch {
-			case err == nil:
-				n++
-			case code(err) != "NoSuchUpload":
-				return n, b.explain("abort", strings.TrimPrefix(aws.ToString(u.Key), b.prefix), err)
-			}
-		}
-		if !aws.ToBool(out.IsTruncated) || out.NextKeyMarker == nil {
-			return n, nil
-		}
-		in.KeyMarker, in.UploadIdMarker = out.NextKeyMarker, out.NextUploadIdMarker
-	}
+	return w.b.AbortUpload(ctx, w.put.key, w.id)
 }
 
 // freelist keeps buffers of parts for the next object, in place of the garbage
