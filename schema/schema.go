@@ -110,6 +110,13 @@ const (
 	ColIngestedAt   = Reserved + "ingested_at"
 )
 
+// Names of the columns of records that are kept as they came.
+const (
+	ColBytes     = Reserved + "bytes"   // of the unit
+	ColQueryKey  = Reserved + "query_"  // and the name of a partition key that a query gives
+	ColLambdaKey = Reserved + "lambda_" // and the name of one that a function gives
+)
+
 // FieldIDKey is the Arrow field metadata that carries the Iceberg field id. It
 // is the name that Arrow's own Parquet writers use.
 const FieldIDKey = "PARQUET:field_id"
