@@ -8,17 +8,18 @@ import (
 	"strings"
 )
 
-// The formats of objects that hold records as they came.
+// The formats of objects: two that hold records as they came, and one of columns.
 const (
 	FormatRaw       = "raw"        // the bytes of records, and a delimiter after each if there is one
 	FormatJSONLines = "json_lines" // one JSON value a line
+	FormatParquet   = "parquet"    // rows in columns, a file an object
 )
 
 // Framing says how records lie in an object that holds them as they came.
 type Framing struct {
 	// Format is raw, the records' bytes whatever they are, or json_lines: every record
-	// is one JSON value, its line breaks are left out, and a line feed follows. A
-	// record that is no JSON value fails. Default raw.
+	// is one JSON value, its line breaks are left out, and a line feed follows, and a
+	// record that is no JSON value fails. Or parquet, rows in columns. Default raw.
 	Format string `yaml:"format"`
 
 	// Delimiter follows every record of the format raw, also if the record ends in one
@@ -35,12 +36,15 @@ const maxDelimiter = 64
 func (f Framing) Validate() error {
 	var errs []error
 	switch f.Format {
-	case "", FormatRaw, FormatJSONLines:
+	case "", FormatRaw, FormatJSONLines, FormatParquet:
 	default:
-		errs = append(errs, fmt.Errorf("format: %q: choose raw or json_lines", f.Format))
+		errs = append(errs, fmt.Errorf("format: %q: choose raw, json_lines or parquet", f.Format))
 	}
 	if f.Format == FormatJSONLines && f.Delimiter != "" {
 		errs = append(errs, fmt.Errorf("delimiter: %q: remove it, lines of json_lines end in a line feed", f.Delimiter))
+	}
+	if f.Format == FormatParquet && f.Delimiter != "" {
+		errs = append(errs, fmt.Errorf("delimiter: %q: remove it, a file of columns has none", f.Delimiter))
 	}
 	if len(f.Delimiter) > maxDelimiter {
 		errs = append(errs, fmt.Errorf("delimiter: it has %d bytes: at most %d are allowed", len(f.Delimiter), maxDelimiter))

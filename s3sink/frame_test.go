@@ -52,7 +52,7 @@ func TestFramingRefuses(t *testing.T) {
 			t.Errorf("%+v: got error %v, want one with %q", framing, err, want)
 		}
 	}
-	f(Framing{Format: "csv"}, `format: "csv": choose raw or json_lines`)
+	f(Framing{Format: "csv"}, `format: "csv": choose raw, json_lines or parquet`)
 	f(Framing{Format: "json_lines", Delimiter: "x"}, "delimiter: ")
 	f(Framing{Delimiter: strings.Repeat("x", 65)}, "delimiter: it has 65 bytes")
 }

@@ -1,0 +1,586 @@
+package s3sink
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// The tests are the rows of the tables in docs/design/exactly-once.md 3.1.
+
+func TestCommit(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	if at, err := k.mark(p0); at != -1 || err != nil {
+		t.Fatalf("the mark is %d, %v", at, err)
+	}
+	if err := k.put(p0, -1, 3); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2")
+	if err := k.put(p1, -1, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.put(p0, 3, 5); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2", "a 0 3", "a 0 4", "a 1 0")
+	r := w.register()
+	if r.Seq != 3 || len(r.Pending) != 0 || w.uploads() != 0 {
+		t.Errorf("register %+v, %d uploads are left", r, w.uploads())
+	}
+	next := w.worker()
+	for p, want := range map[pipeline.Partition]int{p0: 5, p1: 1} {
+		if at, err := next.mark(p); at != want || err != nil {
+			t.Errorf("the mark of %v is %d, %v, want %d", p, at, err, want)
+		}
+	}
+	for _, key := range w.keys() {
+		if !strings.HasPrefix(key, "data/2026/11/28/15/t-1-2026-11-28-15-00-0") {
+			t.Errorf("object %s: the time is not that of its first record", key)
+		}
+		if o, err := w.bucket.Stat(t.Context(), key); err != nil || !strings.HasPrefix(o.Owner, "p/t/") {
+			t.Errorf("object %+v, %v", o, err)
+		}
+	}
+}
+
+// TestWatermarksOfAll: Watermarks of nil are those of all.
+func TestWatermarksOfAll(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	if err := errors.Join(k.put(p0, -1, 3), k.put(p1, -1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := k.table().Watermarks(t.Context(), nil)
+	if err != nil || len(l.Marks) != 2 || l.Stamp != k.st {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if l, err = k.table().Watermarks(t.Context(), []pipeline.Partition{p1}); err != nil || len(l.Marks) != 1 || l.Marks[p1].At.At != pos(1) {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// Killed before the swap: nothing shows, and the rows come again from the mark.
+func TestKilledBeforeSwap(t *testing.T) {
+	w := newWorld(t)
+	for _, op := range []string{"part", "stage"} {
+		k := w.worker()
+		k.table()
+		k.bucket.SetFaults(fail(op, "data/", 2, objstore.Crash))
+		d := k.begin()
+		err := errors.Join(write(t.Context(), k.table(), d, batch(p0, 0, 9, "a")), d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 9)}, ""))
+		if op == "part" && !errors.Is(err, objstore.ErrCrashed) {
+			t.Fatalf("%s: %v", op, err)
+		}
+		if op == "part" {
+			w.wantLines()
+		}
+	}
+	k := w.worker()
+	k.control.SetFaults(fail("put", "register", 1, objstore.Crash))
+	if err := k.put(p0, 9, 12); !errors.Is(err, objstore.ErrCrashed) {
+		t.Fatal(err)
+	}
+	next := w.worker()
+	if at, err := next.mark(p0); at != 9 || err != nil {
+		t.Errorf("the mark is %d, %v", at, err)
+	}
+	if err := next.put(p0, 9, 10); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(w.lines()); n != 10 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// The swap's answer is lost: the commit is on the chain, or it is not.
+func TestSwapAnswerLost(t *testing.T) {
+	for name, o := range map[string]objstore.Outcome{"done": objstore.Lose, "not done": objstore.Fail, "done later": objstore.Late} {
+		w := newWorld(t)
+		k := w.worker()
+		k.table()
+		k.control.SetFaults(fail("put", "register", 1, o))
+		if err := k.put(p0, -1, 3); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		w.control.Land()
+		w.wantLines("a 0 0", "a 0 1", "a 0 2")
+		if r := w.register(); r.Seq != 1 || len(r.Pending) != 0 {
+			t.Errorf("%s: register %+v", name, r)
+		}
+	}
+}
+
+// The same, and others have committed since: the commit is found below the head.
+func TestSwapAnswerLostLongAgo(t *testing.T) {
+	w := newWorld(t)
+	k, other := w.worker(), w.worker()
+	k.table()
+	k.control.SetFaults(fail("put", "register", 1, objstore.Lose))
+	d := k.staged(p0, -1, 3)
+	k.sink.pause = meanwhile(func() {
+		if err := errors.Join(other.put(p1, -1, 1), other.put(p0, 3, 4), other.put(p1, 1, 2)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2", "a 0 3", "a 1 0", "a 1 1")
+	if r := w.register(); r.Seq != 4 || len(r.Pending) != 0 {
+		t.Errorf("register %+v", r)
+	}
+}
+
+// A manifest's answer is lost: it is there, and is taken for our own.
+func TestManifestAnswerLost(t *testing.T) {
+	for _, o := range []objstore.Outcome{objstore.Lose, objstore.Fail, objstore.Late} {
+		w := newWorld(t)
+		k := w.worker()
+		k.control.SetFaults(fail("put", "commit/", 1, o))
+		if err := k.put(p0, -1, 3); err != nil {
+			t.Fatal(err)
+		}
+		w.control.Land()
+		w.wantLines("a 0 0", "a 0 1", "a 0 2")
+	}
+}
+
+// Killed between the swap and the last Complete: the next to ask for the mark publishes
+// the rest, before it gets an answer.
+func TestKilledWhilePublishing(t *testing.T) {
+	for n := 1; n <= 3; n++ {
+		for _, o := range []objstore.Outcome{objstore.Crash, objstore.CrashAfter} {
+			w := newWorld(t)
+			w.cfg.Prefix, w.cfg.ErrorOutputPrefix = "data/!{partitionKeyFromQuery:k}/", "failed/!{firehose:error-output-type}/"
+			w.cfg.BufferSize = 64 << 20
+			k := w.worker()
+			d := k.begin()
+			for i, key := range []string{"a", "b", "c"} {
+				if err := write(t.Context(), k.table(), d, batch(p0, i, i+1, key)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			k.bucket.SetFaults(fail("complete", "", n, o))
+			if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, ""); !errors.Is(err, objstore.ErrCrashed) {
+				t.Fatal(err)
+			}
+			if got := len(w.lines()); got > 3 || got == 3 && o == objstore.Crash {
+				t.Errorf("%d lines after a crash at Complete %d", got, n)
+			}
+			next := w.worker()
+			if at, err := next.mark(p1); at != -1 || err != nil {
+				t.Errorf("of another partition: %d, %v", at, err)
+			}
+			if at, err := next.mark(p0); at != 3 || err != nil {
+				t.Errorf("the mark is %d, %v", at, err)
+			}
+			w.wantLines("a 0 0", "b 0 1", "c 0 2")
+			if r := w.register(); len(r.Pending) != 0 {
+				t.Errorf("pending %v", r.Pending)
+			}
+		}
+	}
+}
+
+// Killed before pending is cleared: the objects are there, and a consumer may have one.
+func TestKilledBeforeClear(t *testing.T) {
+	for _, repeat200 := range []bool{false, true} {
+		w := newWorld(t)
+		if repeat200 {
+			w.bucket.RepeatComplete()
+		}
+		k := w.worker()
+		k.table()
+		k.control.SetFaults(fail("put", "register", 2, objstore.Crash))
+		if err := k.put(p0, -1, 3); !errors.Is(err, objstore.ErrCrashed) {
+			t.Fatal(err)
+		}
+		if r := w.register(); len(r.Pending) != 1 {
+			t.Fatalf("pending %v", r.Pending)
+		}
+		w.wantLines("a 0 0", "a 0 1", "a 0 2")
+		if repeat200 {
+			w.bucket.Delete(t.Context(), w.keys()...)
+		}
+		if at, err := w.worker().mark(p0); at != 3 || err != nil {
+			t.Errorf("the mark is %d, %v", at, err)
+		}
+		if r := w.register(); len(r.Pending) != 0 {
+			t.Errorf("pending %v", r.Pending)
+		}
+	}
+}
+
+// A zombie's swap has an old value, and what it has staged never shows.
+func TestZombie(t *testing.T) {
+	w := newWorld(t)
+	zombie := w.worker()
+	d := zombie.staged(p0, -1, 2)
+	if err := w.worker().put(p0, -1, 3); err != nil {
+		t.Fatal(err)
+	}
+	err := d.Commit(t.Context(), zombie.st, []pipeline.Claim{claimOf(p0, -1, 2)}, "")
+	if err != nil { // every mark has passed it: equal rows are in
+		t.Errorf("a claim below the mark: %v", err)
+	}
+	d = zombie.staged(p0, -1, 5)
+	if err := d.Commit(t.Context(), zombie.st, []pipeline.Claim{claimOf(p0, -1, 5)}, ""); !errors.Is(err, pipeline.ErrStale) {
+		t.Errorf("a claim across the mark: %v", err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2")
+	if n := w.uploads(); n != 0 {
+		t.Errorf("%d uploads are left that no manifest names", n)
+	}
+}
+
+// TestZombieSwap: a zombie that has decided swaps an old value.
+func TestZombieSwap(t *testing.T) {
+	w := newWorld(t)
+	zombie, other := w.worker(), w.worker()
+	d := zombie.staged(p0, -1, 2)
+	other.table()
+	zombie.control.SetFaults(func(c objstore.Call) objstore.Outcome {
+		if c.Op == "put" && strings.Contains(c.Key, "commit/") { // it has read the register
+			if err := other.put(p0, -1, 3); err != nil {
+				t.Error(err)
+			}
+		}
+		return objstore.Pass
+	})
+	if err := d.Commit(t.Context(), zombie.st, []pipeline.Claim{claimOf(p0, -1, 2)}, ""); err != nil {
+		t.Errorf("Commit = %v: other rows are in, and they are equal", err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2")
+}
+
+// A late Complete of a zombie's is of a commit on the chain, and changes nothing.
+func TestLateComplete(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	k.bucket.SetFaults(fail("complete", "", 1, objstore.Late))
+	if err := k.put(p0, -1, 3); err != nil {
+		t.Fatal(err)
+	}
+	w.bucket.Delete(t.Context(), w.keys()...)
+	w.bucket.Land()
+	w.wantLines()
+}
+
+// Parts are gone while their commit is pending: the table halts, names the keys, and goes
+// on once an operator has decided.
+func TestPartsLost(t *testing.T) {
+	f := func(decide func(k *worker, commit string), mark int, lines ...string) {
+		t.Helper()
+		w := newWorld(t)
+		k := lose(w)
+		_, err := k.mark(p0)
+		isHalt(t, err, HaltPartsLost, "data/", "t-1-", "resume t --replay", "--skip")
+		if err := k.put(p0, 3, 4); err == nil {
+			t.Error("a commit on the partition goes through")
+		}
+		if err := k.put(p1, -1, 1); err != nil {
+			t.Errorf("a commit on another partition: %v", err)
+		}
+		stuck, err := k.sink.Stuck(t.Context(), "t")
+		if err != nil || len(stuck) != 1 || len(stuck[0].Gone) != 1 {
+			t.Fatalf("stuck are %+v, %v", stuck, err)
+		}
+		decide(k, stuck[0].Commit)
+		if at, err := k.mark(p0); at != mark || err != nil {
+			t.Errorf("the mark is %d, %v, want %d", at, err, mark)
+		}
+		if err := k.put(p0, mark, 4); err != nil {
+			t.Error(err)
+		}
+		w.wantLines(lines...)
+	}
+	f(func(k *worker, commit string) {
+		if err := k.sink.Replay(t.Context(), "t", commit); err != nil {
+			t.Error(err)
+		}
+		if _, err := k.sink.Skip(t.Context(), "t", commit); !errors.Is(err, pipeline.ErrStale) {
+			t.Errorf("skip after replay: %v", err)
+		}
+	}, -1, "a 0 0", "a 0 1", "a 0 2", "a 0 3", "a 1 0")
+	f(func(k *worker, commit string) {
+		out, err := k.sink.Skip(t.Context(), "t", commit)
+		if err != nil || len(out) != 1 {
+			t.Errorf("left out are %v, %v", out, err)
+		}
+		if err := k.sink.Replay(t.Context(), "t", commit); !errors.Is(err, pipeline.ErrStale) {
+			t.Errorf("replay after skip: %v", err)
+		}
+	}, 3, "a 0 3", "a 1 0")
+}
+
+// lose leaves a commit of [-1, 3) of p0 on the chain whose parts are gone.
+func lose(w *world) *worker {
+	w.Helper()
+	k := w.worker()
+	k.table()
+	k.bucket.SetFaults(fail("complete", "", 1, objstore.Crash))
+	if err := k.put(p0, -1, 3); !errors.Is(err, objstore.ErrCrashed) {
+		w.Fatal(err)
+	}
+	if n, err := w.bucket.Sweep(w.Context(), "", time.Now().Add(time.Hour)); n != 1 || err != nil {
+		w.Fatalf("%d uploads were swept, %v", n, err)
+	}
+	return w.worker()
+}
+
+// TestPartsLostIsWaitedFor: somebody else may be about to say that it is published.
+func TestPartsLostIsWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	k := lose(w)
+	k.sink.settling = time.Minute
+	waits := 0
+	k.sink.pause = func(context.Context, int) error {
+		if waits++; waits == 3 {
+			if _, err := w.worker().sink.Skip(t.Context(), "t", w.register().Pending[0].Commit); err != nil {
+				t.Error(err)
+			}
+		}
+		w.now = w.now.Add(10 * time.Second)
+		return nil
+	}
+	if at, err := k.mark(p0); at != 3 || err != nil {
+		t.Errorf("the mark is %d, %v", at, err)
+	}
+	w = newWorld(t)
+	k = lose(w)
+	k.sink.settling = time.Minute
+	began := w.now
+	k.sink.pause = func(context.Context, int) error { w.now = w.now.Add(10 * time.Second); return nil }
+	_, err := k.mark(p0)
+	isHalt(t, err, HaltPartsLost)
+	if d := w.now.Sub(began); d != time.Minute {
+		t.Errorf("it was waited for %v", d)
+	}
+	_, err = k.mark(p0)
+	isHalt(t, err, HaltPartsLost)
+	if d := w.now.Sub(began); d != time.Minute {
+		t.Errorf("it was waited again, %v in all", d)
+	}
+}
+
+// A replay removes what is visible, gives up uploads first, and whoever finds it half
+// done finishes it.
+func TestReplayIsCarriedOn(t *testing.T) {
+	for _, crash := range []struct{ op, key string }{{"giveup", ""}, {"delete", ""}, {"stat", ""}} {
+		w := newWorld(t)
+		k := w.worker()
+		k.table()
+		k.control.SetFaults(fail("put", "register", 2, objstore.Crash)) // visible, and pending
+		if err := k.put(p0, -1, 3); !errors.Is(err, objstore.ErrCrashed) {
+			t.Fatal(err)
+		}
+		op := w.worker()
+		op.bucket.SetFaults(fail(crash.op, crash.key, 1, objstore.Crash))
+		if err := op.sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); !errors.Is(err, objstore.ErrCrashed) {
+			t.Fatalf("crash at %s: %v", crash.op, err)
+		}
+		if r := w.register(); len(r.Pending) != 1 || !r.Pending[0].Replaying {
+			t.Fatalf("pending %+v", r.Pending)
+		}
+		next := w.worker()
+		if at, err := next.mark(p0); at != -1 || err != nil {
+			t.Errorf("the mark is %d, %v", at, err)
+		}
+		w.wantLines()
+		if err := next.put(p0, -1, 3); err != nil {
+			t.Fatal(err)
+		}
+		w.wantLines("a 0 0", "a 0 1", "a 0 2")
+	}
+}
+
+// TestVoidCommitter: the worker whose commit is taken back while it waits does not take
+// it for done, and does not commit it again.
+func TestVoidCommitter(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	d := k.staged(p0, -1, 3)
+	operator := w.worker()
+	calls := 0
+	k.bucket.SetFaults(func(c objstore.Call) objstore.Outcome {
+		if c.Op != "complete" {
+			return objstore.Pass
+		}
+		if calls++; calls == 1 {
+			if err := operator.sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); err != nil {
+				t.Error(err)
+			}
+		}
+		return objstore.Fail
+	})
+	if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, ""); err == nil {
+		t.Error("a commit that was taken back is done")
+	}
+	k.bucket.SetFaults(nil)
+	w.wantLines()
+	r := w.register()
+	if r.Seq != 3 || len(r.Pending) != 0 || len(r.vec) != 0 {
+		t.Errorf("register %+v", r)
+	}
+	if err := w.worker().put(p0, -1, 3); err != nil {
+		t.Error(err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 0 2")
+}
+
+// A late swap never fits again: seq never goes back.
+func TestLateSwapAfterReplay(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	k.table()
+	k.control.SetFaults(fail("put", "register", 1, objstore.Late)) // a swap that is still on its way
+	k.bucket.SetFaults(fail("complete", "", 1, objstore.Crash))
+	if err := k.put(p0, -1, 3); !errors.Is(err, objstore.ErrCrashed) {
+		t.Fatal(err)
+	}
+	if err := w.worker().sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); err != nil {
+		t.Fatal(err)
+	}
+	w.control.Land()
+	if r := w.register(); r.Seq != 3 || len(r.Pending) != 0 {
+		t.Errorf("register %+v", r)
+	}
+	if err := w.worker().put(p0, -1, 2); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 1")
+}
+
+// An old part is not published: clean-up may be about to remove it.
+func TestOldPart(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	d := k.staged(p0, -1, 3)
+	w.now = w.now.Add(k.sink.cfg.MaxFileAge + time.Second)
+	err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, "")
+	if !errors.Is(err, errRebuild) || w.register().Seq != 0 || w.uploads() != 0 {
+		t.Errorf("Commit = %v, %d uploads", err, w.uploads())
+	}
+}
+
+// A newer stamp: nothing of an older one gets in, whatever it claims.
+func TestFence(t *testing.T) {
+	w := newWorld(t)
+	old := w.worker()
+	if err := old.put(p0, -1, 3); err != nil {
+		t.Fatal(err)
+	}
+	d := old.staged(p0, 3, 4)
+	k := w.worker()
+	k.st.Rev = 2
+	for range 2 {
+		l, err := k.sink.Fence(t.Context(), "t", k.st)
+		if err != nil || l.Stamp != k.st || posOf(t, l.Marks[p0].At.At) != 3 {
+			t.Fatalf("Fence = %+v, %v", l, err)
+		}
+	}
+	if r := w.register(); r.Seq != 2 {
+		t.Errorf("fencing twice is not once: seq %d", r.Seq)
+	}
+	if err := d.Commit(t.Context(), old.st, []pipeline.Claim{claimOf(p0, 3, 4)}, ""); !errors.Is(err, pipeline.ErrStale) {
+		t.Errorf("an older revision commits: %v", err)
+	}
+	if err := k.put(p0, 3, 4); err != nil {
+		t.Fatal(err)
+	}
+	k.st.Epoch, k.st.Rev = 1, 3
+	l, err := k.sink.Fence(t.Context(), "t", k.st)
+	if err != nil || len(l.Marks) != 0 {
+		t.Fatalf("a new epoch: %+v, %v", l, err)
+	}
+	if err := k.put(p0, -1, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 0", "a 0 1", "a 0 2", "a 0 3")
+}
+
+// TestFenceKeepsPending: a fence leaves what is pending to whoever asks for the marks,
+// and the barrier has the marks beyond it.
+func TestFenceKeepsPending(t *testing.T) {
+	w := newWorld(t)
+	k := lose(w)
+	k.st.Rev = 2
+	l, err := k.sink.Fence(t.Context(), "t", k.st)
+	if err != nil || posOf(t, l.Marks[p0].At.At) != 3 {
+		t.Fatalf("Fence = %+v, %v", l, err)
+	}
+	_, err = k.mark(p0)
+	isHalt(t, err, HaltPartsLost)
+	k.st.Epoch = 1
+	if _, err := k.sink.Fence(t.Context(), "t", k.st); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.register(); len(r.vec) != 0 || len(r.Pending) != 0 {
+		t.Errorf("a replay gives a new epoch old marks: %+v", r)
+	}
+}
+
+// TestFloors: floors are kept as the highest, those of another run are void.
+func TestFloors(t *testing.T) {
+	v := pipeline.Vector{p0: {At: pipeline.Cursor{At: pos(3)}, Floor: pos(2)}, p1: {At: pipeline.Cursor{At: pos(9)}, Floor: pos(8)}}
+	st := pipeline.Stamp{Pipeline: "p"}
+	same, other := v.Clone(), v.Clone()
+	c := claimOf(p0, 3, 5)
+	c.Floor = pos(1)
+	advance(same, []pipeline.Claim{c}, st, st)
+	if same[p0].At.At != pos(5) || same[p0].Floor != pos(2) || same[p1] != v[p1] {
+		t.Errorf("%+v", same)
+	}
+	advance(other, []pipeline.Claim{c}, st, pipeline.Stamp{Pipeline: "p", Replay: 1})
+	if other[p0].Floor != pos(1) || other[p1].Floor != "" || other[p1].At.At != pos(9) {
+		t.Errorf("%+v", other)
+	}
+}
+
+func TestJudge(t *testing.T) {
+	f := func(want verdict, m0, m1 int, claims ...pipeline.Claim) {
+		t.Helper()
+		v := pipeline.Vector{}
+		for p, at := range map[pipeline.Partition]int{p0: m0, p1: m1} {
+			if at >= 0 {
+				v[p] = pipeline.Mark{At: pipeline.Cursor{At: pos(at)}}
+			}
+		}
+		if got := judge(claims, v); got != want {
+			t.Errorf("judge at %d, %d = %v, want %v", m0, m1, got, want)
+		}
+	}
+	f(apply, -1, 7, claimOf(p0, -1, 3))
+	f(apply, 0, 5, claimOf(p0, 0, 3), claimOf(p1, 5, 6))
+	f(done, 3, 5, claimOf(p0, 0, 3))
+	f(done, 4, 6, claimOf(p0, 0, 3), claimOf(p1, 5, 6))
+	f(stale, 3, 5, claimOf(p0, 0, 3), claimOf(p1, 5, 6))
+	f(stale, 2, 5, claimOf(p0, 0, 3))
+	f(stale, -1, 5, claimOf(p0, 0, 3))
+	f(stale, 0, 5, claimOf(p0, -1, 3))
+}
+
+func TestOrderIsChecked(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	d := k.begin()
+	if err := write(t.Context(), k.table(), d, batch(p0, 3, 5, "a")); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t.Context(), k.table(), d, batch(p0, 1, 2, "a")); !errors.Is(err, errOrder) {
+		t.Errorf("rows out of order: %v", err)
+	}
+	if err := d.Abort(t.Context()); err != nil || w.uploads() != 0 {
+		t.Errorf("Abort = %v, %d uploads", err, w.uploads())
+	}
+}

@@ -1,0 +1,322 @@
+package s3sink
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/firehosed/firehosed/pipeline"
+)
+
+// delivery is the objects of one commit, while they are staged. There is one open object
+// for what the prefix evaluates to, which lanes share; what reaches its size is ended,
+// and the next one begun.
+type delivery struct {
+	t       *table
+	id      uuid.UUID // of the commit
+	version int64
+	life    context.Context // of the uploads: ends with Abort
+	end     context.CancelCauseFunc
+
+	held   atomic.Int64 // bytes in memory
+	output atomic.Int64 // bytes before compression so far
+	full   atomic.Bool
+
+	mu struct {
+		sync.Mutex
+		open    map[string]*openObject // by group
+		order   []*openObject          // of open, oldest first
+		groups  map[string]struct{}    // seen
+		all     []*openObject          // ever begun
+		done    []object
+		tallies map[pipeline.Partition]*tally
+		born    time.Time // of the oldest object
+		closed  bool
+	}
+}
+
+var _ pipeline.Delivery = (*delivery)(nil)
+
+var errEnded = errors.New("delivery has ended")
+
+// Begin implements [pipeline.Table].
+func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
+	d := &delivery{t: t, id: uuid.Must(uuid.NewV7())}
+	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	t.mu.Lock()
+	d.version = max(t.mu.rev, 1)
+	t.mu.Unlock()
+	d.mu.open, d.mu.groups = map[string]*openObject{}, map[string]struct{}{}
+	d.mu.tallies = map[pipeline.Partition]*tally{}
+	return d, nil
+}
+
+// Write implements [pipeline.Delivery].
+func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows) error {
+	stop := context.AfterFunc(ctx, func() { d.end(context.Cause(ctx)) }) // an upload that hangs ends with ctx, and the delivery with it
+	defer stop()
+	if err := d.write(ctx, b, &r); err != nil {
+		d.end(err)
+		return fmt.Errorf("write rows of %v for table %s: %w", b.Span.Partition, d.t.name, err)
+	}
+	return nil
+}
+
+func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
+	if len(r.Rec) == 0 {
+		return nil
+	}
+	var bytes *array.Binary
+	var lay *layout
+	var err error
+	if d.t.sink.cfg.columnar() {
+		lay, err = d.t.layoutFor(r.Data.Schema())
+	} else {
+		bytes, err = payloads(r.Data)
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.count(b, r, bytes); err != nil {
+		return err
+	}
+	for _, s := range d.t.shares(r.Data) {
+		first := d.t.sink.now()
+		if b.Times != nil {
+			first = time.UnixMicro(b.Times[r.Rec[s.row(0)]])
+		}
+		if lay != nil {
+			rec, err := s.take(r.Data)
+			if err != nil {
+				return err
+			}
+			err = d.writeTo(ctx, &s, first, lay, func(o *openObject, _ int) (int, error) { return s.n, o.encode(rec) })
+			rec.Release()
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		err := d.writeTo(ctx, &s, first, nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, bytes) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// count adds the rows of a batch to what the manifest says of their partition.
+func (d *delivery) count(b *pipeline.Batch, r *pipeline.Rows, bytes *array.Binary) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return errEnded
+	}
+	t := d.mu.tallies[b.Span.Partition]
+	if t == nil {
+		t = &tally{}
+		d.mu.tallies[b.Span.Partition] = t
+	}
+	return t.add(b, r, bytes)
+}
+
+// writeTo writes a share into objects of its prefix. write puts rows from the i-th on
+// into one and returns the next row.
+func (d *delivery) writeTo(ctx context.Context, s *share, first time.Time, l *layout, write func(o *openObject, i int) (int, error)) error {
+	for i := 0; i < s.n; {
+		o, err := d.object(ctx, s)
+		if err != nil {
+			return err
+		}
+		if i, err = d.writeInto(ctx, o, i, first, l, write); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeInto writes to one object, and ends it when it is full. Nothing is written to one
+// that another lane has ended.
+func (d *delivery) writeInto(ctx context.Context, o *openObject, i int, first time.Time, l *layout, write func(o *openObject, i int) (int, error)) (int, error) {
+	if err := o.turn.take(ctx); err != nil {
+		return i, err
+	}
+	defer o.turn.give()
+	switch {
+	case o.ended:
+		return i, nil
+	case o.out == nil:
+		if err := o.begin(first, l); err != nil {
+			return i, err
+		}
+	case o.layout != l:
+		return i, d.close(ctx, o, EndSchema)
+	}
+	i, err := write(o, i)
+	if err != nil || !o.full() {
+		d.weigh()
+		return i, err
+	}
+	d.weigh()
+	return i, d.close(ctx, o, EndSize)
+}
+
+// object returns the open object of a prefix. If there are too many, it ends the one that
+// is open for longest, and the delivery is to be committed soon.
+func (d *delivery) object(ctx context.Context, s *share) (*openObject, error) {
+	for {
+		d.mu.Lock()
+		o := d.mu.open[s.group]
+		closed := d.mu.closed
+		var oldest *openObject
+		if o == nil && len(d.mu.order) >= d.t.sink.cfg.MaxPartitions {
+			oldest = d.mu.order[0]
+		} else if o == nil && !closed {
+			o = d.begin(s)
+		}
+		d.mu.Unlock()
+		switch {
+		case closed:
+			return nil, errEnded
+		case oldest == nil:
+			return o, nil
+		}
+		d.full.Store(true)
+		if err := oldest.turn.take(ctx); err != nil {
+			return nil, err
+		}
+		err := d.close(ctx, oldest, EndPartitions)
+		oldest.turn.give()
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// begin books a new object. d.mu is held.
+func (d *delivery) begin(s *share) *openObject {
+	o := &openObject{d: d, group: s.group, values: s.values, index: len(d.mu.all), turn: newTurn()}
+	d.mu.open[s.group] = o
+	d.mu.groups[s.group] = struct{}{}
+	d.mu.order, d.mu.all = append(d.mu.order, o), append(d.mu.all, o)
+	if d.mu.born.IsZero() {
+		d.mu.born = d.t.sink.now()
+	}
+	return o
+}
+
+// close ends an object whose turn the caller has. One without rows leaves nothing.
+func (d *delivery) close(ctx context.Context, o *openObject, reason string) error {
+	if o.ended {
+		return nil
+	}
+	var done []object
+	if o.out == nil {
+		o.ended = true
+	} else {
+		entry, err := o.finish(ctx)
+		if err != nil {
+			return err
+		}
+		d.t.sink.obs.object(d.t.name, entry.Bytes, d.t.sink.cfg.bufferSize(), reason)
+		done = []object{entry}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.done = append(d.mu.done, done...)
+	if d.mu.open[o.group] == o {
+		delete(d.mu.open, o.group)
+	}
+	d.mu.order = slices.DeleteFunc(d.mu.order, func(x *openObject) bool { return x == o })
+	return nil
+}
+
+// weigh notices that a delivery is large enough: its objects are full on average.
+func (d *delivery) weigh() {
+	d.mu.Lock()
+	n := max(1, len(d.mu.groups))
+	d.mu.Unlock()
+	if d.output.Load() >= int64(n)*d.t.sink.cfg.bufferSize() {
+		d.full.Store(true)
+	}
+}
+
+// Size implements [pipeline.Delivery]. Parts on their way and below a part's size are
+// held, and what compressors and encoders take.
+func (d *delivery) Size() (held, output int64, full bool) {
+	return d.held.Load(), d.output.Load(), d.full.Load()
+}
+
+// Commit implements [pipeline.Delivery].
+func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipeline.Claim, cause string) error {
+	if err := d.finish(ctx, cause); err != nil {
+		_ = d.Abort(ctx) // nothing of it is in any manifest; what stays behind is cleaned up
+		return fmt.Errorf("finish objects of table %s: %w", d.t.name, err)
+	}
+	if err := d.t.turn.take(ctx); err != nil {
+		return err
+	}
+	defer d.t.turn.give()
+	m := &manifest{Kind: kindData, ID: d.id.String(), Objects: d.mu.done}
+	m.claim(claims, d.mu.tallies)
+	c := &commit{m: m, claims: claims, born: d.mu.born}
+	err := d.t.commit(ctx, c, st)
+	if len(c.tried) == 0 { // no manifest names its uploads, and none ever will
+		_ = d.Abort(ctx)
+	}
+	return err
+}
+
+// finish ends all objects, some at a time.
+func (d *delivery) finish(ctx context.Context, cause string) error {
+	d.mu.Lock()
+	d.mu.closed = true
+	open := slices.Clone(d.mu.order)
+	d.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { d.end(context.Cause(ctx)) })
+	defer stop()
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(completers)
+	for _, o := range open {
+		g.Go(func() error {
+			if err := o.turn.take(gctx); err != nil {
+				return err
+			}
+			defer o.turn.give()
+			return d.close(gctx, o, cause)
+		})
+	}
+	err := g.Wait()
+	slices.SortFunc(d.mu.done, func(a, b object) int { return cmp.Compare(a.Key, b.Key) })
+	return err
+}
+
+// Abort implements [pipeline.Delivery]. What it cannot give up is cleaned up by age.
+func (d *delivery) Abort(ctx context.Context) error {
+	d.end(errEnded)
+	ctx = context.WithoutCancel(ctx)
+	d.mu.Lock()
+	d.mu.closed = true
+	all := d.mu.all
+	d.mu.all, d.mu.order, d.mu.open = nil, nil, nil
+	d.mu.Unlock()
+	var errs []error
+	for _, o := range all {
+		if err := o.turn.take(ctx); err != nil { // nobody writes for long: their uploads have ended
+			errs = append(errs, err)
+			continue
+		}
+		errs = append(errs, o.abort(ctx))
+		o.turn.give()
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,201 @@
+package s3sink
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/google/uuid"
+
+	"github.com/firehosed/firehosed/internal/failpoint"
+	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/parquetfile"
+)
+
+// openObject is an object being staged. Lanes that write to its prefix take turns.
+type openObject struct {
+	d      *delivery
+	group  string
+	values []string
+	index  int // in the commit
+	turn   turn
+
+	// Guarded by turn.
+	key    string
+	layout *layout // of columnar formats
+	out    objstore.Staging
+	digest hash.Hash
+	comp   io.WriteCloser      // nil: columnar
+	enc    *parquetfile.Writer // nil: not columnar
+	buf    []byte              // framed, not compressed yet
+	size   int64               // bytes before compression; of columnar formats the file's
+	put    int64               // bytes of output
+	rows   int64
+	held   int64 // as booked in the delivery
+	booked int64 // output, as booked
+	ended  bool
+}
+
+// compressorBytes is what a compressor holds at most.
+func compressorBytes(c Compression) int64 {
+	switch c {
+	case Gzip, Zip:
+		return 3 << 19
+	case Zstd:
+		return 4 << 20
+	case Snappy, HadoopSnappy:
+		return 200 << 10
+	}
+	return 0
+}
+
+// begin starts the upload: the name has the time of the first record.
+func (o *openObject) begin(first time.Time, l *layout) error {
+	t, id := o.d.t, o.d.id
+	o.key = t.names.Key(Object{Commit: id, Index: o.index, Version: o.d.version, First: first, Values: o.values})
+	failpoint.Hit("file.beforeCreate")
+	out, err := t.sink.bucket.Stage(o.d.life, o.key, t.attributes(id.String(), false))
+	if err != nil {
+		return fmt.Errorf("stage %s: %w", o.key, err)
+	}
+	o.out, o.digest, o.layout = out, sha256.New(), l
+	if l != nil {
+		o.enc, err = t.sink.pool.Writer(o.sink(), l.schema)
+	} else {
+		name := uuid.NewSHA1(id, strconv.AppendInt(nil, int64(o.index), 10)) // as in the key
+		o.comp, err = t.sink.cfg.CompressionFormat.NewWriter(o.sink(), name)
+	}
+	if err != nil {
+		return fmt.Errorf("stage %s: %w", o.key, err)
+	}
+	return nil
+}
+
+// sink returns where output goes.
+func (o *openObject) sink() io.Writer { return writerFunc(o.write) }
+
+func (o *openObject) write(p []byte) (int, error) {
+	o.digest.Write(p)
+	n, err := o.out.Write(p)
+	o.put += int64(n)
+	return n, err
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// frameBytes is how many framed bytes go to the compressor at a time.
+const frameBytes = 64 << 10
+
+// frame writes rows of a share from the i-th on until the object has reached its size.
+// It returns the next one. Records are never cut.
+func (o *openObject) frame(s *share, i int, bytes *array.Binary) (next int, err error) {
+	f, limit := o.d.t.sink.framer, o.d.t.sink.cfg.bufferSize()
+	for ; i < s.n && o.size < limit; i++ {
+		before := len(o.buf)
+		o.buf = f.Append(o.buf, bytes.Value(s.row(i)))
+		o.size += int64(len(o.buf) - before)
+		o.rows++
+		if len(o.buf) >= frameBytes {
+			if err := o.flush(); err != nil {
+				return i, err
+			}
+		}
+	}
+	err = o.flush()
+	o.book()
+	failpoint.Hit("file.midRowGroup")
+	return i, err
+}
+
+func (o *openObject) flush() error {
+	_, err := o.comp.Write(o.buf)
+	if cap(o.buf) > 4*frameBytes { // after a large record
+		o.buf = nil
+	}
+	o.buf = o.buf[:0]
+	if err != nil {
+		return fmt.Errorf("write %s: %w", o.key, err)
+	}
+	return nil
+}
+
+// encode writes rows of a columnar format.
+func (o *openObject) encode(rec arrow.RecordBatch) error {
+	if err := o.enc.Write(rec); err != nil {
+		return fmt.Errorf("encode rows into %s: %w", o.key, err)
+	}
+	o.rows += rec.NumRows()
+	o.size = o.enc.Size()
+	o.book()
+	failpoint.Hit("file.midRowGroup")
+	return nil
+}
+
+func (o *openObject) full() bool { return o.size >= o.d.t.sink.cfg.bufferSize() }
+
+// book tells the delivery how much the object holds and has put out.
+func (o *openObject) book() {
+	held := o.out.Held() + int64(cap(o.buf)) + compressorBytes(o.d.t.sink.cfg.CompressionFormat)
+	if o.enc != nil {
+		held = o.out.Held() + o.enc.Held()
+	}
+	o.bookAs(held, max(o.put, o.size))
+}
+
+func (o *openObject) bookAs(held, output int64) {
+	o.d.held.Add(held - o.held)
+	o.d.output.Add(output - o.booked)
+	o.held, o.booked = held, output
+}
+
+// finish stages what is left, and returns the object's entry in the manifest when the
+// store has all of it.
+func (o *openObject) finish(ctx context.Context) (object, error) {
+	failpoint.Hit("file.beforeClose")
+	var err error
+	if o.enc != nil {
+		_, err = o.enc.Close()
+	} else {
+		err = o.comp.Close()
+	}
+	failpoint.Hit("file.afterClose")
+	var u objstore.Upload
+	if err == nil {
+		u, err = o.out.Finish(ctx)
+	}
+	if err == nil {
+		err = failpoint.Err("file.afterUpload")
+	}
+	if err == nil && u.Size() != o.put {
+		err = fmt.Errorf("the store has %d bytes, %d were written", u.Size(), o.put)
+	}
+	if err != nil {
+		return object{}, fmt.Errorf("finish %s: %w", o.key, err)
+	}
+	o.ended = true
+	o.bookAs(0, max(o.put, o.size))
+	failpoint.Hit("file.afterVerify")
+	return object{Upload: u, Bytes: o.put, SHA256: hex.EncodeToString(o.digest.Sum(nil)), Rows: o.rows}, nil
+}
+
+// abort gives the object up, also one that is finished.
+func (o *openObject) abort(ctx context.Context) error {
+	if o.enc != nil {
+		o.enc.Abort()
+	}
+	o.ended = true
+	o.bookAs(0, o.booked)
+	if o.out == nil {
+		return nil
+	}
+	return o.out.Abort(ctx)
+}
