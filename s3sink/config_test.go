@@ -1,0 +1,56 @@
+package s3sink
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestConfig(t *testing.T) {
+	good := DefaultConfig()
+	good.Bucket = "s3://lake/clicks"
+	if err := good.Validate(); err != nil {
+		t.Error(err)
+	}
+	f := func(change func(c *Config), want string) {
+		t.Helper()
+		c := good
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %q", err, want)
+		}
+	}
+	f(func(c *Config) { c.Bucket = "" }, "bucket: it is required")
+	f(func(c *Config) { c.Prefix = "!{x}" }, "prefix: ")
+	f(func(c *Config) { c.Format = "csv" }, `format: "csv"`)
+	f(func(c *Config) { c.CompressionFormat = "gzip" }, `compression_format: "gzip"`)
+	f(func(c *Config) { c.Format, c.CompressionFormat = FormatParquet, Gzip }, `compression_format: "GZIP": parquet compresses its own pages`)
+	f(func(c *Config) { c.Format, c.Delimiter = FormatParquet, "x" }, `delimiter: "x": remove it`)
+	f(func(c *Config) { c.Format, c.BufferSize = FormatParquet, 32<<20 }, "must be at least 64 when data format conversion")
+	f(func(c *Config) { c.Codec = "lzo" }, `codec: "lzo": choose`)
+	f(func(c *Config) { c.BufferSize = 1 }, "buffer_size: 1: it is outside 1048576 (1 MiB)")
+	f(func(c *Config) { c.BufferSize = 129 << 20 }, "buffer_size: ")
+	f(func(c *Config) { c.BufferInterval = 0 }, "buffer_interval: 0s: it is outside 1s to 900s")
+	f(func(c *Config) { c.BufferInterval = time.Hour }, "buffer_interval: 1h0m0s")
+	f(func(c *Config) { c.MaxPartitions = 0 }, "max_partitions: 0: it is outside 1 to 5000")
+	f(func(c *Config) { c.MaxColumns = 0 }, "max_columns: 0")
+	f(func(c *Config) { c.MaxFileAge = 100 * time.Hour }, "max_file_age: 100h0m0s")
+	f(func(c *Config) { c.StorageClass = "cold" }, `storage_class: "cold"`)
+	f(func(c *Config) { c.ACL = "everybody" }, `acl: "everybody"`)
+	f(func(c *Config) { c.Tags = map[string]string{"": "x"} }, `tags: ""`)
+	f(func(c *Config) { c.S3.PartSize = 1 }, "part_size: 1")
+	f(func(c *Config) {
+		c.Prefix, c.ErrorOutputPrefix = "!{partitionKeyFromQuery:k}/", "x/!{firehose:error-output-type}/"
+		c.BufferSize = 1 << 20
+	}, "SizeInMBs must be at least 64 when Dynamic Partitioning")
+	var rule *RuleError
+	c := good
+	c.Format, c.BufferSize = FormatParquet, 1<<20
+	if err := c.Validate(); !errors.As(err, &rule) || rule.Key != "buffer_size" {
+		t.Errorf("a rule of Firehose: %v", err)
+	}
+	if c.BufferSize = 0; c.bufferSize() != 128<<20 || good.bufferSize() != 5<<20 {
+		t.Errorf("defaults are %d and %d", c.bufferSize(), good.bufferSize())
+	}
+}
