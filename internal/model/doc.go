@@ -1,5 +1,6 @@
 // Package model holds tests only: an explicit-state model of the commit protocol in
-// docs/design/exactly-once.md, and a search through it.
+// docs/design/exactly-once.md, one of tables of objects in S3 (its 3.1), and a search
+// through them.
 //
 // A state is a comparable struct. A breadth-first search visits every interleaving
 // within the bounds of a config and checks the invariants of 2.9 in every state, and

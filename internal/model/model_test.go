@@ -18,6 +18,7 @@ var quick = map[string]bool{
 	"zombie": true, "maint": true, "filtered": true, "filtered2": true, "wide": true, "rollback": true, "skip": true,
 	"halted": true, "revision": true, "revision2": true, "revparts": true, "revroll": true, "revrace": true, "revexp": true,
 	"admission": true, "fanoutloss": true, "flip": true, "origin": true,
+	"s3small": true, "s3lost": true, "s3taken": true, "s3fence": true,
 }
 
 // skipped reports whether plain go test leaves a config out.

@@ -128,6 +128,9 @@ func run(c config, mutant string) result {
 	var r result
 	if c.name == "admission" {
 		r = bfs(admissionModel(mutant), c.max, c.live)
+	} else if bounds, ok := s3Configs()[c.name]; ok {
+		m := &s3Machine{cfg: bounds, mutant: mutant}
+		r = bfs(m.system(), c.max, c.live)
 	} else {
 		x := &machine{cfg: c, mutant: mutant}
 		r = bfs(system[state]{x.initial(), func(s *state, f func(act, state)) { x.next(s, f) }, x.check, func(s state) string {
