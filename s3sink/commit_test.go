@@ -435,6 +435,35 @@ func TestVoidCommitter(t *testing.T) {
 	w.wantLines("a 0 0", "a 0 1", "a 0 2")
 }
 
+// TestVoidWhilePublishing: the same, and the worker finds out from what is gone.
+func TestVoidWhilePublishing(t *testing.T) {
+	for _, half := range []bool{false, true} {
+		w := newWorld(t)
+		k := w.worker()
+		d := k.staged(p0, -1, 3)
+		operator := w.worker()
+		k.bucket.SetFaults(func(c objstore.Call) objstore.Outcome {
+			if c.Op != "complete" {
+				return objstore.Pass
+			}
+			if half {
+				operator.bucket.SetFaults(fail("delete", "", 1, objstore.Crash))
+			}
+			if err := operator.sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); (err == nil) == half {
+				t.Error(err)
+			}
+			return objstore.Pass
+		})
+		if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, ""); !errors.Is(err, pipeline.ErrStale) {
+			t.Errorf("half done %v: Commit = %v, want ErrStale", half, err)
+		}
+		if at, err := w.worker().mark(p0); at != -1 || err != nil {
+			t.Errorf("the mark is %d, %v", at, err)
+		}
+		w.wantLines()
+	}
+}
+
 // A late swap never fits again: seq never goes back.
 func TestLateSwapAfterReplay(t *testing.T) {
 	w := newWorld(t)

@@ -285,7 +285,7 @@ func (d *delivery) finish(ctx context.Context, cause string) error {
 	stop := context.AfterFunc(ctx, func() { d.end(context.Cause(ctx)) })
 	defer stop()
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(completers)
+	g.SetLimit(d.t.sink.completers)
 	for _, o := range open {
 		g.Go(func() error {
 			if err := o.turn.take(gctx); err != nil {

@@ -184,6 +184,18 @@ func (n *Names) Keys() []PartitionKey { return n.keys }
 // slash.
 func (n *Names) Static() string { return n.data.static() }
 
+// folders returns the folders that all objects are in, with data and with failed records.
+func (n *Names) folders() []string {
+	data, failed := n.data.static(), n.failed.static()
+	switch {
+	case strings.HasPrefix(failed, data):
+		return []string{data}
+	case strings.HasPrefix(data, failed):
+		return []string{failed}
+	}
+	return []string{data, failed}
+}
+
 // CheckKeys says whether an object can be named after the values of the partition
 // keys, one for each of [Names.Keys]: none is empty or has control characters, the
 // evaluated prefix has at most 512 characters, and no folder of it is . or .. . The

@@ -21,7 +21,7 @@ import (
 const HaltPartsLost = "PARTS_LOST"
 
 const (
-	completers = 16          // objects completed at a time
+	completers = 16          // objects completed, or finished, at a time
 	ownTries   = 10          // of a call that its caller repeats
 	settling   = time.Minute // how long another may take to say that it has published what is gone
 )
@@ -54,7 +54,7 @@ func (t *table) publish(ctx context.Context, m *manifest) error {
 func (t *table) complete(ctx context.Context, m *manifest) (gone []string, err error) {
 	var mu sync.Mutex
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(completers)
+	g.SetLimit(t.sink.completers)
 	for i := range m.Objects {
 		g.Go(func() error {
 			err := t.completeOne(gctx, m.Objects[i].Upload)

@@ -169,7 +169,7 @@ func (r *register) goBack(claimed map[pipeline.Partition]*claim) {
 func (t *table) removeAll(ctx context.Context, m *manifest) error {
 	each := func(do func(ctx context.Context, u *objstore.Upload) error) error {
 		g, gctx := errgroup.WithContext(ctx)
-		g.SetLimit(completers)
+		g.SetLimit(t.sink.completers)
 		for i := range m.Objects {
 			g.Go(func() error { return do(gctx, &m.Objects[i].Upload) })
 		}

@@ -28,10 +28,11 @@ type Sink struct {
 	framer   *Framer           // nil: columnar
 	pool     *parquetfile.Pool // nil: not columnar
 
-	pause    func(ctx context.Context, attempt int) error
-	now      func() time.Time
-	settling time.Duration
-	chunk    int // bytes of a value of a manifest
+	pause      func(ctx context.Context, attempt int) error
+	now        func() time.Time
+	settling   time.Duration
+	chunk      int // bytes of a value of a manifest
+	completers int
 
 	opening turn
 	bucket  objstore.Stager // set under opening, before any table is handed out
@@ -63,7 +64,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} },
-		pause: backoff, now: time.Now, settling: settling, chunk: chunkBytes, opening: newTurn(),
+		pause: backoff, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, opening: newTurn(),
 	}
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
@@ -116,6 +117,9 @@ func (s *Sink) Fence(ctx context.Context, name string, st pipeline.Stamp) (pipel
 		return pipeline.Ledger{}, err
 	}
 	defer t.turn.give()
+	if err := t.open(ctx, st); err != nil { // a binding that is half done is finished
+		return pipeline.Ledger{}, err
+	}
 	return t.fence(ctx, st)
 }
 
