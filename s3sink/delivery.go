@@ -72,46 +72,78 @@ func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows
 }
 
 func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
-	if len(r.Rec) == 0 {
+	switch {
+	case len(r.Rec) == 0:
 		return nil
+	case d.t.dead:
+		return d.writeDead(ctx, b, r)
+	case d.t.columnar():
+		return d.writeColumns(ctx, b, r)
 	}
-	var bytes *array.Binary
-	var lay *layout
-	var err error
-	if d.t.sink.cfg.columnar() {
-		lay, err = d.t.layoutFor(r.Data.Schema())
-	} else {
-		bytes, err = payloads(r.Data)
-	}
+	bytes, err := payloads(r.Data)
 	if err != nil {
 		return err
 	}
 	if err := d.count(b, r, bytes); err != nil {
 		return err
 	}
+	framer := d.t.sink.framer
+	line := func(dst []byte, row int) []byte { return framer.Append(dst, bytes.Value(row)) }
 	for _, s := range d.t.shares(r.Data) {
-		first := d.t.sink.now()
-		if b.Times != nil {
-			first = time.UnixMicro(b.Times[r.Rec[s.row(0)]])
-		}
-		if lay != nil {
-			rec, err := s.take(r.Data)
-			if err != nil {
-				return err
-			}
-			err = d.writeTo(ctx, &s, first, lay, func(o *openObject, _ int) (int, error) { return s.n, o.encode(rec) })
-			rec.Release()
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		err := d.writeTo(ctx, &s, first, nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, bytes) })
+		err := d.writeTo(ctx, &s, d.first(b, r, &s), nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, line) })
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (d *delivery) writeColumns(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
+	lay, err := d.t.layoutFor(r.Data.Schema())
+	if err != nil {
+		return err
+	}
+	if err := d.count(b, r, nil); err != nil {
+		return err
+	}
+	for _, s := range d.t.shares(r.Data) {
+		rec, err := s.take(r.Data)
+		if err != nil {
+			return err
+		}
+		err = d.writeTo(ctx, &s, d.first(b, r, &s), lay, func(o *openObject, _ int) (int, error) { return s.n, o.encode(rec) })
+		rec.Release()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *delivery) writeDead(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
+	letters, err := asDeadLetters(r.Data)
+	if err != nil {
+		return err
+	}
+	if err := d.count(b, r, letters.payload); err != nil {
+		return err
+	}
+	for _, s := range d.t.deadShares(letters) {
+		line := letters.line(b, r, s.failed, d.t.sink.now())
+		err := d.writeTo(ctx, &s, d.first(b, r, &s), nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, line) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// first returns the time of a share's first record.
+func (d *delivery) first(b *pipeline.Batch, r *pipeline.Rows, s *share) time.Time {
+	if b.Times == nil {
+		return d.t.sink.now()
+	}
+	return time.UnixMicro(b.Times[r.Rec[s.row(0)]])
 }
 
 // count adds the rows of a batch to what the manifest says of their partition.
@@ -204,7 +236,7 @@ func (d *delivery) object(ctx context.Context, s *share) (*openObject, error) {
 
 // begin books a new object. d.mu is held.
 func (d *delivery) begin(s *share) *openObject {
-	o := &openObject{d: d, group: s.group, values: s.values, index: len(d.mu.all), turn: newTurn()}
+	o := &openObject{d: d, group: s.group, values: s.values, failed: s.failed, index: len(d.mu.all), turn: newTurn()}
 	d.mu.open[s.group] = o
 	d.mu.groups[s.group] = struct{}{}
 	d.mu.order, d.mu.all = append(d.mu.order, o), append(d.mu.all, o)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/google/uuid"
 
 	"github.com/firehosed/firehosed/internal/failpoint"
@@ -24,7 +23,8 @@ type openObject struct {
 	d      *delivery
 	group  string
 	values []string
-	index  int // in the commit
+	failed string // the error-output-type; empty: data
+	index  int    // in the commit
 	turn   turn
 
 	// Guarded by turn.
@@ -59,9 +59,9 @@ func compressorBytes(c Compression) int64 {
 // begin starts the upload: the name has the time of the first record.
 func (o *openObject) begin(first time.Time, l *layout) error {
 	t, id := o.d.t, o.d.id
-	o.key = t.names.Key(Object{Commit: id, Index: o.index, Version: o.d.version, First: first, Values: o.values})
+	o.key = t.names.Key(Object{Commit: id, Index: o.index, Version: o.d.version, First: first, Values: o.values, Failed: o.failed})
 	failpoint.Hit("file.beforeCreate")
-	out, err := t.sink.bucket.Stage(o.d.life, o.key, t.attributes(id.String(), false))
+	out, err := t.sink.bucket.Stage(o.d.life, o.key, t.attributes(id.String(), o.compression()))
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", o.key, err)
 	}
@@ -70,12 +70,20 @@ func (o *openObject) begin(first time.Time, l *layout) error {
 		o.enc, err = t.sink.pool.Writer(o.sink(), l.schema)
 	} else {
 		name := uuid.NewSHA1(id, strconv.AppendInt(nil, int64(o.index), 10)) // as in the key
-		o.comp, err = t.sink.cfg.CompressionFormat.NewWriter(o.sink(), name)
+		o.comp, err = o.compression().NewWriter(o.sink(), name)
 	}
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", o.key, err)
 	}
 	return nil
+}
+
+// compression returns how the object is compressed: failed records never are.
+func (o *openObject) compression() Compression {
+	if o.failed != "" {
+		return Uncompressed
+	}
+	return o.d.t.sink.cfg.CompressionFormat
 }
 
 // sink returns where output goes.
@@ -97,11 +105,11 @@ const frameBytes = 64 << 10
 
 // frame writes rows of a share from the i-th on until the object has reached its size.
 // It returns the next one. Records are never cut.
-func (o *openObject) frame(s *share, i int, bytes *array.Binary) (next int, err error) {
-	f, limit := o.d.t.sink.framer, o.d.t.sink.cfg.bufferSize()
+func (o *openObject) frame(s *share, i int, line appender) (next int, err error) {
+	limit := o.d.t.sink.cfg.bufferSize()
 	for ; i < s.n && o.size < limit; i++ {
 		before := len(o.buf)
-		o.buf = f.Append(o.buf, bytes.Value(s.row(i)))
+		o.buf = line(o.buf, s.row(i))
 		o.size += int64(len(o.buf) - before)
 		o.rows++
 		if len(o.buf) >= frameBytes {
@@ -144,7 +152,7 @@ func (o *openObject) full() bool { return o.size >= o.d.t.sink.cfg.bufferSize() 
 
 // book tells the delivery how much the object holds and has put out.
 func (o *openObject) book() {
-	held := o.out.Held() + int64(cap(o.buf)) + compressorBytes(o.d.t.sink.cfg.CompressionFormat)
+	held := o.out.Held() + int64(cap(o.buf)) + compressorBytes(o.compression())
 	if o.enc != nil {
 		held = o.out.Held() + o.enc.Held()
 	}

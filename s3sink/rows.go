@@ -24,9 +24,13 @@ const NoKey = "__HIVE_DEFAULT_PARTITION__"
 type share struct {
 	group  string   // the evaluated prefix, at one time
 	values []string // of the partition keys
+	failed string   // the error-output-type; empty: data
 	rows   []int    // ascending; nil: all of n
 	n      int
 }
+
+// appender appends a row to bytes, framed.
+type appender func(dst []byte, row int) []byte
 
 // row returns the i-th row of the share.
 func (s *share) row(i int) int {

@@ -63,7 +63,7 @@ func (t *table) layoutFor(laid *arrow.Schema) (*layout, error) {
 // Schema implements [pipeline.Table]. Of formats that keep records as they came it is
 // the unit's bytes and the partition keys, always.
 func (t *table) Schema() *schema.Schema {
-	if !t.sink.cfg.columnar() {
+	if !t.columnar() {
 		return t.plain
 	}
 	t.mu.Lock()
@@ -85,7 +85,7 @@ func (t *table) plainSchema() *schema.Schema {
 
 // openSchema reads the table's newest schema, or makes the first one.
 func (t *table) openSchema(ctx context.Context) error {
-	if !t.sink.cfg.columnar() {
+	if !t.columnar() {
 		return nil
 	}
 	if t.Schema() == nil {
@@ -100,7 +100,7 @@ func (t *table) openSchema(ctx context.Context) error {
 // Evolve implements [pipeline.Table]. A schema is a value of its own, made once, before
 // any file uses it; whoever loses decides again on the winner's.
 func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, error) {
-	if !t.sink.cfg.columnar() {
+	if !t.columnar() {
 		return t.plain, nil
 	}
 	if have := t.Schema(); have != nil {

@@ -25,6 +25,7 @@ type Sink struct {
 	log      *slog.Logger
 	obs      Observer
 	base     func(table string) *schema.Schema
+	dead     string            // the table of dead letters
 	framer   *Framer           // nil: columnar
 	pool     *parquetfile.Pool // nil: not columnar
 
@@ -146,8 +147,10 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
-		t = &table{sink: s, name: name, names: names, turn: newTurn(), evolving: newTurn()}
-		t.plain = t.plainSchema()
+		t = &table{sink: s, name: name, names: names, dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
+		if t.plain = t.plainSchema(); t.dead {
+			t.plain = deadSchema()
+		}
 		t.mu.known, t.mu.lost = map[string]*manifest{}, map[string]bool{}
 		s.mu.tables[name] = t
 	}

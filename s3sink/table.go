@@ -15,7 +15,8 @@ type table struct {
 	sink  *Sink
 	name  string
 	names *Names
-	plain *schema.Schema // of records as they came
+	dead  bool           // it holds dead letters
+	plain *schema.Schema // of records as they came, and of dead letters
 
 	turn     turn // one commit, or one binding
 	evolving turn // one change of the schema
@@ -32,6 +33,9 @@ type table struct {
 var _ pipeline.Table = (*table)(nil)
 
 func (t *table) store() pipeline.Store { return t.sink.ctl.Store() }
+
+// columnar tells whether the table's objects are files of columns.
+func (t *table) columnar() bool { return t.sink.cfg.columnar() && !t.dead }
 
 // owner is what the objects of a commit are stored with, so that whoever completes them
 // knows them.
@@ -114,14 +118,10 @@ func (t *table) halt(class, format string, args ...any) *pipeline.Halt {
 }
 
 // attributes are what objects of a commit are stored with.
-func (t *table) attributes(commit string, failed bool) objstore.Attributes {
+func (t *table) attributes(commit string, c Compression) objstore.Attributes {
 	cfg := &t.sink.cfg
-	a := objstore.Attributes{
-		Owner: t.owner(commit), ContentType: "application/octet-stream",
+	return objstore.Attributes{
+		Owner: t.owner(commit), ContentType: "application/octet-stream", ContentEncoding: c.ContentEncoding(),
 		StorageClass: cfg.StorageClass, ACL: cfg.ACL, Tags: cfg.Tags,
 	}
-	if !failed {
-		a.ContentEncoding = cfg.CompressionFormat.ContentEncoding()
-	}
-	return a
 }
