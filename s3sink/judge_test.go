@@ -101,6 +101,9 @@ func (s *sim) heal() {
 			s.operate()
 		}
 		s.judge()
+		if r := s.register(); len(r.Pending) == 0 && r.vec[p0].At.At == pos(simRecords) && r.vec[p1].At.At == pos(simRecords) {
+			break
+		}
 	}
 	s.note("%d late requests arrive", s.bucket.Land()+s.control.Land())
 	s.judge()

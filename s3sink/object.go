@@ -189,10 +189,11 @@ func (o *openObject) finish(ctx context.Context) (object, error) {
 	if err != nil {
 		return object{}, fmt.Errorf("finish %s: %w", o.key, err)
 	}
-	o.ended = true
+	entry := object{Upload: u, Bytes: o.put, SHA256: hex.EncodeToString(o.digest.Sum(nil)), Rows: o.rows}
+	o.ended, o.comp, o.enc, o.buf, o.digest = true, nil, nil, nil, nil
 	o.bookAs(0, max(o.put, o.size))
 	failpoint.Hit("file.afterVerify")
-	return object{Upload: u, Bytes: o.put, SHA256: hex.EncodeToString(o.digest.Sum(nil)), Rows: o.rows}, nil
+	return entry, nil
 }
 
 // abort gives the object up, also one that is finished.

@@ -23,6 +23,7 @@ const HaltPartsLost = "PARTS_LOST"
 const (
 	completers = 16          // objects completed, or finished, at a time
 	ownTries   = 10          // of a call that its caller repeats
+	sendTries  = 3           // of a Complete, within one of these
 	settling   = time.Minute // how long another may take to say that it has published what is gone
 )
 
@@ -74,7 +75,7 @@ func (t *table) complete(ctx context.Context, m *manifest) (gone []string, err e
 
 func (t *table) completeOne(ctx context.Context, u objstore.Upload) error {
 	var last error
-	for attempt := range ownTries {
+	for attempt := range sendTries {
 		if attempt > 0 {
 			if err := t.sink.pause(ctx, attempt); err != nil {
 				return errors.Join(err, last)
