@@ -75,6 +75,13 @@ func (s *Sink) Skip(ctx context.Context, name, commit string) (leftOut []string,
 	if err != nil {
 		return nil, err
 	}
+	r, err := t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if u := r.pending(commit); u != nil && u.Replaying {
+		return nil, fmt.Errorf("%s commit %s of table %s: %w: it is %v", actSkip, commit, name, pipeline.ErrStale, replaying)
+	}
 	if leftOut, err = t.complete(ctx, m); err != nil {
 		return nil, err
 	}
