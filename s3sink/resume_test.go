@@ -283,3 +283,29 @@ func TestLateSwapAfterReplay(t *testing.T) {
 	}
 	w.wantLines("a 0 0", "a 0 1")
 }
+
+// TestReplayOfAnOlderEpoch: a commit of an older epoch is taken back, the marks of the
+// new one stay as they are.
+func TestReplayOfAnOlderEpoch(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	if err := k.put(p0, -1, 3); err != nil {
+		t.Fatal(err)
+	}
+	d := k.staged(p0, 3, 5)
+	k.bucket.SetFaults(fail("complete", "", 1, objstore.Crash))
+	if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, 3, 5)}, ""); !errors.Is(err, objstore.ErrCrashed) {
+		t.Fatal(err)
+	}
+	operator := w.worker()
+	operator.st.Epoch, operator.st.Rev = 1, 2
+	if _, err := operator.sink.Fence(t.Context(), "t", operator.st); err != nil {
+		t.Fatal(err)
+	}
+	if err := operator.sink.Replay(t.Context(), "t", w.register().Pending[0].Commit); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := operator.mark(p0); at != -1 || err != nil {
+		t.Errorf("the mark is %d, %v", at, err)
+	}
+}
