@@ -55,7 +55,7 @@ func TestMutantsApply(t *testing.T) {
 }
 
 // protocolTests are those that must notice a rule that is missing.
-const protocolTests = "^Test(Protocol|Commit.*|Watermarks.*|Killed.*|Swap.*|Manifest.*|Zombie.*|Late.*|Parts.*|Replay.*|Void.*|Old.*|Fence.*|Floors|Judge|Bind.*|Chain.*|OrderIsChecked)$"
+const protocolTests = "^Test(Protocol|Commit.*|Watermarks.*|Killed.*|Swap.*|Manifest.*|Zombie.*|Late.*|Parts.*|Replay.*|Void.*|Old.*|Fence.*|Floors|Judge|Bind.*|Chain.*|OrderIsChecked|ForeignManifest)$"
 
 // TestMutants removes one rule at a time.
 func TestMutants(t *testing.T) {
