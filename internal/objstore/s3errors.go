@@ -70,6 +70,8 @@ var actions = map[string]string{
 	"delete": "s3:DeleteObject",
 	"list":   "s3:ListBucket",
 	"sweep":  "s3:ListBucketMultipartUploads",
+
+	"lifecycle": "s3:GetLifecycleConfiguration",
 }
 
 // advice says in a user's words what is wrong and what to do; "": nothing known.

@@ -237,3 +237,41 @@ func TestStageLocalAcrossProcesses(t *testing.T) {
 		}
 	}
 }
+
+func TestS3Lifecycle(t *testing.T) {
+	s := objstoretest.NewS3(t)
+	b, ok := stager(t, "s3://lake/logs", config(s.Endpoint)).(*objstore.S3)
+	if !ok {
+		t.Fatal("no S3")
+	}
+	rule := func(id, status, filter string, days string) string {
+		return "<Rule><ID>" + id + "</ID>" + filter + "<Status>" + status + "</Status>" +
+			"<AbortIncompleteMultipartUpload><DaysAfterInitiation>" + days + "</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule>"
+	}
+	f := func(want time.Duration, wantRule string, rules ...string) {
+		t.Helper()
+		doc := ""
+		if len(rules) > 0 {
+			doc = "<LifecycleConfiguration>" + strings.Join(rules, "") + "</LifecycleConfiguration>"
+		}
+		s.SetLifecycle(doc)
+		got, id, err := b.AbortsUploads(t.Context(), "data/")
+		if err != nil || got != want || id != wantRule {
+			t.Errorf("AbortsUploads with %v = %v by %q, %v, want %v by %q", rules, got, id, err, want, wantRule)
+		}
+	}
+	const day = 24 * time.Hour
+	f(0, "")
+	f(0, "", "<Rule><ID>x</ID><Filter/><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule>")
+	f(7*day, "a", rule("a", "Enabled", "<Filter><Prefix></Prefix></Filter>", "7"))
+	f(2*day, "b", rule("a", "Enabled", "<Filter/>", "7"), rule("b", "Enabled", "<Filter><Prefix>logs/data/2026</Prefix></Filter>", "2"),
+		rule("c", "Enabled", "<Filter><Prefix>other/</Prefix></Filter>", "1"), rule("d", "Disabled", "<Filter/>", "1"))
+	f(3*day, "a", rule("a", "Enabled", "<Prefix>logs/</Prefix>", "3"))
+	f(1*day, "a", rule("a", "Enabled", "<Filter><And><Prefix>logs/</Prefix></And></Filter>", "1"))
+	s.SetFaults(func(objstoretest.Request) objstoretest.Fault {
+		return objstoretest.Fault{Status: 403, Code: "AccessDenied"}
+	})
+	if _, _, err := b.AbortsUploads(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "s3:GetLifecycleConfiguration") {
+		t.Errorf("forbidden: %v", err)
+	}
+}

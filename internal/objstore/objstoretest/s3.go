@@ -41,7 +41,7 @@ type Fault struct {
 // Request is a request to S3.
 type Request struct {
 	N   int    // counted from 1
-	Op  string // PutObject, GetObject, HeadObject, DeleteObject, ListObjectsV2, ListMultipartUploads, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload
+	Op  string // PutObject, GetObject, HeadObject, DeleteObject, ListObjectsV2, ListMultipartUploads, CreateMultipartUpload, UploadPart, CompleteMultipartUpload, AbortMultipartUpload, GetBucketLifecycleConfiguration
 	Key string
 }
 
@@ -56,6 +56,7 @@ type S3 struct {
 	n       int
 	fault   func(Request) Fault
 	demand  http.Header // headers that every object must ask for
+	rules   string      // the bucket's lifecycle configuration; "": none
 	silent  bool        // does not confirm encryption
 	objects map[string]s3Object
 	uploads map[string]*s3Upload
@@ -102,6 +103,13 @@ func (s *S3) Demand(headers map[string]string, silent bool) {
 	for k, v := range headers {
 		s.demand.Set(k, v)
 	}
+}
+
+// SetLifecycle gives the bucket a lifecycle configuration, as its XML document.
+func (s *S3) SetLifecycle(xml string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rules = xml
 }
 
 // Uploads returns how many uploads were begun and neither completed nor aborted.
@@ -213,6 +221,8 @@ func operation(r *http.Request, key string) string {
 	switch {
 	case r.Method == http.MethodGet && q.Has("uploads"):
 		return "ListMultipartUploads"
+	case r.Method == http.MethodGet && q.Has("lifecycle"):
+		return "GetBucketLifecycleConfiguration"
 	case r.Method == http.MethodGet && key == "":
 		return "ListObjectsV2"
 	case r.Method == http.MethodGet:
@@ -253,6 +263,11 @@ func (s *S3) do(op, key string, r *http.Request, body []byte) reply {
 		return s.list(r)
 	case "ListMultipartUploads":
 		return s.listUploads(r)
+	case "GetBucketLifecycleConfiguration":
+		if s.rules == "" {
+			return refuse(404, "NoSuchLifecycleConfiguration")
+		}
+		return reply{status: 200, body: []byte(s.rules)}
 	case "CreateMultipartUpload":
 		return s.createUpload(key, r)
 	case "UploadPart":
