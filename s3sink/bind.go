@@ -25,26 +25,10 @@ type marker struct {
 // the `bound` entry of the control log. It finishes what another began.
 func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 	return t.try(ctx, ownTries, func(ctx context.Context) error {
-		log, err := t.sink.ctl.Read(ctx) // it and the marker are read before the register, which is written before them
-		if err != nil {
-			return err
-		}
-		mark, err := t.readMarker(ctx)
-		if err != nil {
-			return err
-		}
-		r, err := t.read(ctx)
-		if err != nil {
-			return err
-		}
-		bound := log.Bound(t.name)
-		if r != nil && bound == nil { // the entry may be younger
-			if log, err = t.sink.ctl.Read(ctx); err != nil {
-				return err
-			}
-			bound = log.Bound(t.name)
-		}
+		r, mark, bound, err := t.look(ctx)
 		switch {
+		case err != nil:
+			return err
 		case r == nil && bound != nil:
 			return t.halt(pipeline.HaltLost, "it was bound, and its register %s is gone", t.registerKey())
 		case r == nil && mark != nil:
@@ -68,6 +52,28 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 		}
 		return t.enter(ctx, r, st)
 	})
+}
+
+// look reads all that tells whether the table is bound. The log and the marker are read
+// before the register, which is written before them; where the log has no entry, it is
+// read once more after the register, as the entry may be younger.
+func (t *table) look(ctx context.Context) (r *register, mark *marker, bound *pipeline.Entry, err error) {
+	log, err := t.sink.ctl.Read(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if mark, err = t.readMarker(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if r, err = t.read(ctx); err != nil {
+		return nil, nil, nil, err
+	}
+	if r != nil && log.Bound(t.name) == nil {
+		if log, err = t.sink.ctl.Read(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return r, mark, log.Bound(t.name), nil
 }
 
 // found writes the first register. An answer that is lost looks like somebody else's.
