@@ -200,18 +200,67 @@ type aged struct {
 func (b aged) Now(context.Context) (time.Time, error) { return time.Now().Add(b.age), nil }
 
 func TestIsOurs(t *testing.T) {
+	const id = "9b5a1c57-4f0e-5a3e-9d11-0c2a7c1f4b60"
+	f := func(table, key string, want bool) {
+		t.Helper()
+		if got := calledAs(table).MatchString(key); got != want {
+			t.Errorf("%s of table %s: %v", key, table, got)
+		}
+	}
+	f("t", "t-1-2026-11-28-15-00-00-"+id, true)
+	f("t", "t-12-2026-11-28-15-00-00-"+id+".gz", true)
+	f("t", "t-1-1-2026-11-28-15-00-00-"+id, false) // of table t-1
+	f("t-1", "t-1-1-2026-11-28-15-00-00-"+id, true)
+	f("t", "u-1-2026-11-28-15-00-00-"+id, false)
+	f("t", "t-x-2026-11-28-15-00-00-"+id, false)
+	f("t", "t-1-2026-11-28-15-00-00-"+id+"0", false)
+	f("a.b", "axb-1-2026-11-28-15-00-00-"+id, false)
 	w := newWorld(t)
 	k := w.worker()
 	if err := k.put(p0, -1, 1); err != nil {
 		t.Fatal(err)
 	}
-	tab := k.table().(*table)
-	for key, want := range map[string]bool{
-		w.keys()[0]: true, "data/t-1-x": false, "data/u" + strings.TrimPrefix(w.keys()[0], "data/2026/11/28/15/t"): false,
-		"data/t-x-2026-11-28-15-00-00-9b5a1c57-4f0e-5a3e-9d11-0c2a7c1f4b60": false, "data/t": false,
-	} {
-		if got := tab.isOurs(key); got != want {
-			t.Errorf("isOurs(%s) = %v", key, got)
-		}
+	if !k.table().(*table).isOurs(w.keys()[0]) {
+		t.Errorf("%s is not ours", w.keys()[0])
 	}
 }
+
+// TestCleanLocal: a local folder tells what its staged files will be called.
+func TestCleanLocal(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	dir := t.TempDir()
+	b, err := objstore.OpenLocal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.sink.bucket = b
+	d := k.staged(p0, -1, 3).(*delivery)
+	if err := d.finish(t.Context(), ""); err != nil { // and never committed
+		t.Fatal(err)
+	}
+	other, err := b.Stage(t.Context(), "data/2026/11/28/15/u-1-2026-11-28-15-00-00-9b5a1c57-4f0e-5a3e-9d11-0c2a7c1f4b60", objstore.Attributes{Owner: "u"})
+	if err == nil {
+		_, err = other.Finish(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.sink.bucket = agedLocal{b}
+	if n, err := k.sink.Clean(t.Context(), "t"); n != 1 || err != nil {
+		t.Errorf("%d were given up, %v", n, err)
+	}
+	left := 0
+	for u, err := range b.Uploads(t.Context(), "") {
+		if left++; err != nil || !strings.Contains(u.Key, "u-1-") {
+			t.Errorf("%+v, %v", u, err)
+		}
+	}
+	if left != 1 {
+		t.Errorf("%d uploads are left", left)
+	}
+}
+
+type agedLocal struct{ *objstore.Local }
+
+func (agedLocal) Now(context.Context) (time.Time, error) { return time.Now().Add(100 * time.Hour), nil }

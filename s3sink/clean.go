@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/firehosed/firehosed/internal/objstore"
@@ -59,20 +59,18 @@ func (s *Sink) Clean(ctx context.Context, name string) (n int, err error) {
 	return n, nil
 }
 
-// oldUploads lists what is old enough to be given up. A local folder does not know what a
-// staged file will be called: there it is all of them.
+// oldUploads lists what is old enough to be given up.
 func (t *table) oldUploads(ctx context.Context) (old []objstore.Pending, err error) {
 	now, err := t.sink.bucket.Now(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("clean table %s: %w", t.name, err)
 	}
-	_, local := t.sink.bucket.(*objstore.Local)
 	for _, folder := range t.names.folders() {
 		for u, err := range t.sink.bucket.Uploads(ctx, folder) {
 			if err != nil {
 				return nil, fmt.Errorf("clean table %s: %w", t.name, err)
 			}
-			if u.Begun.Before(now.Add(-orphanAge)) && (local || t.isOurs(u.Key)) {
+			if u.Begun.Before(now.Add(-orphanAge)) && t.isOurs(u.Key) {
 				old = append(old, u)
 			}
 		}
@@ -81,9 +79,9 @@ func (t *table) oldUploads(ctx context.Context) (old []objstore.Pending, err err
 }
 
 // isOurs tells whether an object is called as those of the table are.
-func (t *table) isOurs(key string) bool {
-	rest, ok := strings.CutPrefix(path.Base(key), t.name+"-")
-	version, rest, cut := strings.Cut(rest, "-")
-	const tail = len("2006-01-02-15-04-05-") + 36 // and a UUID
-	return ok && cut && version != "" && strings.Trim(version, "0123456789") == "" && len(rest) >= tail
+func (t *table) isOurs(key string) bool { return t.called.MatchString(path.Base(key)) }
+
+// calledAs matches the names of a table's objects, whatever their version and extension.
+func calledAs(table string) *regexp.Regexp {
+	return regexp.MustCompile(`^` + regexp.QuoteMeta(table) + `-\d+-\d{4,6}(-\d\d){5}-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\..*)?$`)
 }

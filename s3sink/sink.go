@@ -147,7 +147,7 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
-		t = &table{sink: s, name: name, names: names, dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
+		t = &table{sink: s, name: name, names: names, called: calledAs(name), dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
 		if t.plain = t.plainSchema(); t.dead {
 			t.plain = deadSchema()
 		}

@@ -3,6 +3,7 @@ package s3sink
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"sync"
 
 	"github.com/firehosed/firehosed/internal/objstore"
@@ -12,11 +13,12 @@ import (
 
 // table is one table of a sink: a register, and objects under a prefix.
 type table struct {
-	sink  *Sink
-	name  string
-	names *Names
-	dead  bool           // it holds dead letters
-	plain *schema.Schema // of records as they came, and of dead letters
+	sink   *Sink
+	name   string
+	names  *Names
+	called *regexp.Regexp // what its objects are called
+	dead   bool           // it holds dead letters
+	plain  *schema.Schema // of records as they came, and of dead letters
 
 	turn     turn // one commit, or one binding
 	evolving turn // one change of the schema

@@ -238,6 +238,11 @@ func (l *Local) Create(ctx context.Context, key string) (Writer, error) {
 }
 
 func (l *Local) create(ctx context.Context, key string) (*localWriter, error) {
+	return l.createAs(ctx, key, "")
+}
+
+// createAs begins a file whose hidden name ends in suffix.
+func (l *Local) createAs(ctx context.Context, key, suffix string) (*localWriter, error) {
 	path, err := l.path(ctx, key)
 	if err != nil {
 		return nil, err
@@ -246,7 +251,7 @@ func (l *Local) create(ctx context.Context, key string) (*localWriter, error) {
 	if err := l.mkdir(w.dir); err != nil {
 		return nil, fmt.Errorf("create %s: %w", l.Location(key), err)
 	}
-	w.temp = w.dir + "/" + hidden + rand.Text()
+	w.temp = w.dir + "/" + hidden + rand.Text() + suffix
 	if err := l.before("create", w.temp); err != nil {
 		return nil, err
 	}

@@ -9,12 +9,13 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 )
 
 // localStaging is a file beside its key, with a hidden name that holds the id of the
-// upload.
+// upload: random letters, a dot, and the name that it will have.
 type localStaging struct {
 	*localWriter
 	owner string
@@ -22,13 +23,20 @@ type localStaging struct {
 	named string // the file, once it is finished
 }
 
+// maxSuffix keeps hidden names within 255 bytes.
+const maxSuffix = 220
+
 // Stage implements Stager. Nothing of the attributes is kept: the bytes tell whose an
 // object is.
 func (l *Local) Stage(ctx context.Context, key string, a Attributes) (Staging, error) {
 	if err := checkOwner(a.Owner); err != nil {
 		return nil, err
 	}
-	w, err := l.create(ctx, key)
+	suffix := "." + path.Base(key)
+	if len(suffix) > maxSuffix {
+		suffix = "" // Uploads knows its folder only
+	}
+	w, err := l.createAs(ctx, key, suffix)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +93,7 @@ func (l *Local) stagedPath(ctx context.Context, key, id string) (staged, path st
 	if path, err = l.path(ctx, key); err != nil {
 		return "", "", err
 	}
-	if id == "" || strings.ContainsAny(id, `/\.`) {
+	if id == "" || id[0] == '.' || strings.ContainsAny(id, `/\`) {
 		return "", "", fmt.Errorf("upload %q of %s: it is no id of an upload", id, l.Location(key))
 	}
 	return filepath.Dir(path) + "/" + hidden + id, path, nil
@@ -170,13 +178,16 @@ func (l *Local) AbortUpload(ctx context.Context, key, id string) error {
 	return nil
 }
 
-// Uploads implements Stager. The keys are not known, only their folders: a pending
-// upload's key is its folder and the hidden name.
+// Uploads implements Stager. The key of what was not begun by Stage is its hidden name.
 func (l *Local) Uploads(ctx context.Context, prefix string) iter.Seq2[Pending, error] {
 	return func(yield func(Pending, error) bool) {
-		err := l.leftovers(ctx, prefix, func(path string, info fs.FileInfo) error {
-			key := strings.TrimPrefix(filepath.ToSlash(path), l.root+"/")
-			if !yield(Pending{Key: key, ID: strings.TrimPrefix(info.Name(), hidden), Begun: info.ModTime()}, nil) {
+		err := l.leftovers(ctx, prefix, func(file string, info fs.FileInfo) error {
+			folder, name := path.Split(strings.TrimPrefix(filepath.ToSlash(file), l.root+"/"))
+			id := strings.TrimPrefix(name, hidden)
+			if _, base, ok := strings.Cut(id, "."); ok {
+				name = base
+			}
+			if !yield(Pending{Key: folder + name, ID: id, Begun: info.ModTime()}, nil) {
 				return fs.SkipAll
 			}
 			return nil

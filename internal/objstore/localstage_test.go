@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -91,6 +92,25 @@ func TestLocalStageCrash(t *testing.T) {
 		}
 		if !slices.Equal(keys, []string{"d/k"}) {
 			t.Errorf("keys %v", keys)
+		}
+	}
+}
+
+// TestLocalStageLongName: names of any length that a folder takes can be staged.
+func TestLocalStageLongName(t *testing.T) {
+	l := openLocal(t, t.TempDir())
+	for _, n := range []int{1, maxSuffix - 1, maxSuffix, 255} {
+		key := "d/" + strings.Repeat("k", n)
+		s, err := l.Stage(t.Context(), key, Attributes{Owner: "p"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := s.Finish(t.Context())
+		if err == nil {
+			err = l.Complete(t.Context(), u)
+		}
+		if err != nil {
+			t.Errorf("a name of %d bytes: %v", n, err)
 		}
 	}
 }
