@@ -47,7 +47,7 @@ type Config struct {
 
 	// MaxPartitions bounds the objects that a table has open at a time, one for each value
 	// of the prefix. When they are reached, all are delivered early. Each holds up to 4
-	// parts of s3.part_size and a compressor. 1 to 5,000. Default 500.
+	// parts of s3.part_size, with spill_folder those on their way, and a compressor. 1 to 5,000. Default 500.
 	MaxPartitions int `yaml:"max_partitions"`
 
 	// MaxColumns bounds the leaf columns of parquet: values that would need more are
@@ -58,6 +58,10 @@ type Config struct {
 	// written again rather than published: clean-up jobs and lifecycle rules of the bucket
 	// may have removed them. Default 12h, at most 48h.
 	MaxFileAge time.Duration `yaml:"max_file_age"`
+
+	// SpillFolder is a local folder for output below a part's size, so that many open
+	// objects do not fill the memory. Default: none, it is held in memory.
+	SpillFolder string `yaml:"spill_folder"`
 
 	// StorageClass of objects, such as STANDARD_IA or INTELLIGENT_TIERING. Default: the
 	// bucket's.

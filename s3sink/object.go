@@ -31,6 +31,7 @@ type openObject struct {
 	key    string
 	layout *layout // of columnar formats
 	out    objstore.Staging
+	spill  *spill // nil: there is no folder for it
 	digest hash.Hash
 	comp   io.WriteCloser      // nil: columnar
 	enc    *parquetfile.Writer // nil: not columnar
@@ -66,6 +67,9 @@ func (o *openObject) begin(first time.Time, l *layout) error {
 		return fmt.Errorf("stage %s: %w", o.key, err)
 	}
 	o.out, o.digest, o.layout = out, sha256.New(), l
+	if cfg := &t.sink.cfg; cfg.SpillFolder != "" {
+		o.spill = &spill{folder: cfg.SpillFolder, part: cfg.S3.Part(), out: out}
+	}
 	if l != nil {
 		o.enc, err = t.sink.pool.Writer(o.sink(), l.schema)
 	} else {
@@ -91,7 +95,11 @@ func (o *openObject) sink() io.Writer { return writerFunc(o.write) }
 
 func (o *openObject) write(p []byte) (int, error) {
 	o.digest.Write(p)
-	n, err := o.out.Write(p)
+	var to io.Writer = o.out
+	if o.spill != nil {
+		to = o.spill
+	}
+	n, err := to.Write(p)
 	o.put += int64(n)
 	return n, err
 }
@@ -176,6 +184,9 @@ func (o *openObject) finish(ctx context.Context) (object, error) {
 		err = o.comp.Close()
 	}
 	failpoint.Hit("file.afterClose")
+	if err == nil && o.spill != nil {
+		err = o.spill.flush()
+	}
 	var u objstore.Upload
 	if err == nil {
 		u, err = o.out.Finish(ctx)
@@ -190,6 +201,7 @@ func (o *openObject) finish(ctx context.Context) (object, error) {
 		return object{}, fmt.Errorf("finish %s: %w", o.key, err)
 	}
 	entry := object{Upload: u, Bytes: o.put, SHA256: hex.EncodeToString(o.digest.Sum(nil)), Rows: o.rows}
+	o.spill.close()
 	o.ended, o.comp, o.enc, o.buf, o.digest = true, nil, nil, nil, nil
 	o.bookAs(0, max(o.put, o.size))
 	failpoint.Hit("file.afterVerify")
@@ -201,6 +213,7 @@ func (o *openObject) abort(ctx context.Context) error {
 	if o.enc != nil {
 		o.enc.Abort()
 	}
+	o.spill.close()
 	o.ended = true
 	o.bookAs(0, o.booked)
 	if o.out == nil {

@@ -89,6 +89,9 @@ func (c Config) Validate() error {
 
 var account = regexp.MustCompile(`^[0-9]{12}$`)
 
+// Part returns PartSize or its default.
+func (c Config) Part() int64 { return c.withDefaults().PartSize }
+
 func (c Config) withDefaults() Config {
 	if c.PartSize == 0 {
 		c.PartSize = DefaultPartSize

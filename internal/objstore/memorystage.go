@@ -63,6 +63,9 @@ func (s *memoryStaging) Write(p []byte) (n int, err error) {
 		k := min(len(p), size-len(s.buf))
 		s.buf, p, n = append(s.buf, p[:k]...), p[k:], n+k
 	}
+	if len(s.buf) == size {
+		return n, s.flush(s.ctx)
+	}
 	return n, nil
 }
 

@@ -79,6 +79,11 @@ func (w *s3Writer) Write(p []byte) (n int, err error) {
 		w.buf = append(w.b.parts.grow(w.buf, len(w.buf)+k), p[:k]...)
 		p, n, w.size = p[k:], n+k, w.size+int64(k)
 	}
+	if w.staged != nil && int64(len(w.buf)) == w.b.cfg.PartSize { // else it may be all, and go in one request
+		if err := w.flush(); err != nil {
+			return n, err
+		}
+	}
 	return n, w.failed()
 }
 

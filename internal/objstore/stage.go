@@ -88,7 +88,8 @@ type Stager interface {
 // Staging is an object being staged. One goroutine uses it. It must be ended by
 // Finish or Abort; after an error of Write or Finish it is good for Abort only.
 type Staging interface {
-	// Write does not keep p. It blocks while the parts on their way are at their limit.
+	// Write does not keep p. It blocks while the parts on their way are at their limit. A
+	// part that is full is sent at once.
 	io.Writer
 	// Held returns the bytes in memory: what is not acknowledged by the store.
 	Held() int64
