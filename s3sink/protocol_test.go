@@ -65,7 +65,7 @@ func newSim(t *testing.T, seed uint64) *sim {
 	s := &sim{world: w, rng: rand.New(rand.NewPCG(seed, 7)), rev: 1, seen: map[string]string{}}
 	s.spare = map[string]int{"crash": 3, "fault": 12, "take": 3, "fence": 1}
 	if s.rng.IntN(3) == 0 {
-		s.spare["lifecycle"] = 1
+		s.spare[[]string{"lifecycle", "clean"}[s.rng.IntN(2)]] = 1
 	}
 	if s.rng.IntN(2) == 0 {
 		w.bucket.RepeatComplete()
@@ -140,7 +140,7 @@ func (s *sim) decide(k *simWorker, where string) func(objstore.Call) objstore.Ou
 }
 
 func (s *sim) act() {
-	switch n := s.rng.IntN(20); {
+	switch n := s.rng.IntN(21); {
 	case n < 14:
 		s.turn(n % 2)
 	case n == 14:
@@ -155,6 +155,8 @@ func (s *sim) act() {
 		s.operate()
 	case n == 19 && s.often("fence", 3):
 		s.fence()
+	case n == 20 && s.often("clean", 2):
+		s.clean()
 	}
 	s.judge()
 }
@@ -310,6 +312,19 @@ func (s *sim) fence() {
 	for err != nil && s.quiet {
 		_, err = s.start().sink.Fence(s.Context(), "t", k.st)
 	}
+}
+
+// clean gives uploads up that no pending commit has, however young: that can cost a
+// commit its parts which is sent later, and nothing else.
+func (s *sim) clean() {
+	if s.register() == nil {
+		return
+	}
+	s.cause = true
+	k := s.start()
+	k.sink.bucket = aged{k.bucket, 2 * orphanAge}
+	n, err := k.sink.Clean(s.Context(), "t")
+	s.note("%d uploads are cleaned up, %v", n, err)
 }
 
 // operate decides about commits that cannot be published.
