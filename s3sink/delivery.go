@@ -18,8 +18,8 @@ import (
 )
 
 // delivery is the objects of one commit, while they are staged. There is one open object
-// for what the prefix evaluates to, which lanes share; what reaches its size is ended,
-// and the next one begun.
+// for what the prefix evaluates to, which lanes share, and more where lanes would wait for
+// one another; what reaches its size is ended, and the next one begun.
 type delivery struct {
 	t       *table
 	id      uuid.UUID // of the commit
@@ -33,10 +33,11 @@ type delivery struct {
 
 	mu struct {
 		sync.Mutex
-		open    map[string]*openObject // by group
-		order   []*openObject          // of open, oldest first
-		groups  map[string]struct{}    // seen
-		all     []*openObject          // ever begun
+		open    map[string][]*openObject // by group
+		order   []*openObject            // of open, oldest first
+		groups  map[string]struct{}      // seen
+		most    int                      // that were open at a time
+		all     []*openObject            // ever begun
 		done    []object
 		tallies map[pipeline.Partition]*tally
 		born    time.Time // of the oldest object
@@ -55,7 +56,7 @@ func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
 	t.mu.Lock()
 	d.version = max(t.mu.rev, 1)
 	t.mu.Unlock()
-	d.mu.open, d.mu.groups = map[string]*openObject{}, map[string]struct{}{}
+	d.mu.open, d.mu.groups = map[string][]*openObject{}, map[string]struct{}{}
 	d.mu.tallies = map[pipeline.Partition]*tally{}
 	return d, nil
 }
@@ -176,16 +177,11 @@ func (d *delivery) writeTo(ctx context.Context, s *share, first time.Time, l *la
 	return nil
 }
 
-// writeInto writes to one object, and ends it when it is full. Nothing is written to one
-// that another lane has ended.
+// writeInto writes to one object, whose turn it has, and gives the turn back. It ends an
+// object that is full.
 func (d *delivery) writeInto(ctx context.Context, o *openObject, i int, first time.Time, l *layout, write func(o *openObject, i int) (int, error)) (int, error) {
-	if err := o.turn.take(ctx); err != nil {
-		return i, err
-	}
 	defer o.turn.give()
 	switch {
-	case o.ended:
-		return i, nil
 	case o.out == nil:
 		if err := o.begin(first, l); err != nil {
 			return i, err
@@ -194,52 +190,91 @@ func (d *delivery) writeInto(ctx context.Context, o *openObject, i int, first ti
 		return i, d.close(ctx, o, EndSchema)
 	}
 	i, err := write(o, i)
+	d.weigh()
 	if err != nil || !o.full() {
-		d.weigh()
 		return i, err
 	}
-	d.weigh()
 	return i, d.close(ctx, o, EndSize)
 }
 
-// object returns the open object of a prefix. If there are too many, it ends the one that
-// is open for longest, and the delivery is to be committed soon.
+// patience is how long a lane waits for an object before it begins another of the same
+// prefix: longer than a write of few records takes.
+const patience = 10 * time.Millisecond
+
+// object returns an open object of a prefix with its turn taken. Where all of them are
+// busy it begins another, up to one for each processor. If too many are open, it ends the
+// one that is open for longest, and the delivery is to be committed soon.
 func (d *delivery) object(ctx context.Context, s *share) (*openObject, error) {
-	for {
-		d.mu.Lock()
-		o := d.mu.open[s.group]
-		closed := d.mu.closed
-		var oldest *openObject
-		if o == nil && len(d.mu.order) >= d.t.sink.cfg.MaxPartitions {
-			oldest = d.mu.order[0]
-		} else if o == nil && !closed {
-			o = d.begin(s)
-		}
-		d.mu.Unlock()
+	for width := 1; ; {
+		o, oldest, err := d.pick(s, width)
 		switch {
-		case closed:
-			return nil, errEnded
-		case oldest == nil:
-			return o, nil
-		}
-		d.full.Store(true)
-		if err := oldest.turn.take(ctx); err != nil {
+		case err != nil:
 			return nil, err
+		case oldest != nil:
+			d.full.Store(true)
+			if err := d.endOldest(ctx, oldest); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		err := d.close(ctx, oldest, EndPartitions)
-		oldest.turn.give()
+		wait := patience
+		if width == d.t.sink.width {
+			wait = time.Hour // for as long as it takes
+		}
+		taken, err := o.turn.takeWithin(ctx, wait)
 		if err != nil {
 			return nil, err
 		}
+		if taken && !o.ended {
+			return o, nil
+		} else if taken { // another lane has ended it
+			o.turn.give()
+		} else {
+			width = min(width+1, d.t.sink.width)
+		}
 	}
+}
+
+// pick returns an object of a prefix that nobody writes to, if there is one, or else a
+// new one, if there are less than width, or else any. If there are too many in all for a
+// new one, it returns the oldest.
+func (d *delivery) pick(s *share, width int) (o, oldest *openObject, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.mu.closed {
+		return nil, nil, errEnded
+	}
+	have := d.mu.open[s.group]
+	for _, o := range have {
+		if len(o.turn) == 0 {
+			return o, nil, nil
+		}
+	}
+	most := d.t.sink.cfg.MaxPartitions
+	switch {
+	case len(have) < width && len(d.mu.order) < most:
+		return d.begin(s), nil, nil
+	case len(have) == 0:
+		return nil, d.mu.order[0], nil
+	}
+	return have[len(d.mu.all)%len(have)], nil, nil
+}
+
+func (d *delivery) endOldest(ctx context.Context, o *openObject) error {
+	if err := o.turn.take(ctx); err != nil {
+		return err
+	}
+	defer o.turn.give()
+	return d.close(ctx, o, EndPartitions)
 }
 
 // begin books a new object. d.mu is held.
 func (d *delivery) begin(s *share) *openObject {
 	o := &openObject{d: d, group: s.group, values: s.values, failed: s.failed, index: len(d.mu.all), turn: newTurn()}
-	d.mu.open[s.group] = o
+	d.mu.open[s.group] = append(d.mu.open[s.group], o)
 	d.mu.groups[s.group] = struct{}{}
 	d.mu.order, d.mu.all = append(d.mu.order, o), append(d.mu.all, o)
+	d.mu.most = max(d.mu.most, len(d.mu.order))
 	if d.mu.born.IsZero() {
 		d.mu.born = d.t.sink.now()
 	}
@@ -265,17 +300,16 @@ func (d *delivery) close(ctx context.Context, o *openObject, reason string) erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.mu.done = append(d.mu.done, done...)
-	if d.mu.open[o.group] == o {
-		delete(d.mu.open, o.group)
-	}
-	d.mu.order = slices.DeleteFunc(d.mu.order, func(x *openObject) bool { return x == o })
+	isIt := func(x *openObject) bool { return x == o }
+	d.mu.open[o.group] = slices.DeleteFunc(d.mu.open[o.group], isIt)
+	d.mu.order = slices.DeleteFunc(d.mu.order, isIt)
 	return nil
 }
 
 // weigh notices that a delivery is large enough: its objects are full on average.
 func (d *delivery) weigh() {
 	d.mu.Lock()
-	n := max(1, len(d.mu.groups))
+	n := max(len(d.mu.groups), d.mu.most)
 	d.mu.Unlock()
 	if d.output.Load() >= int64(n)*d.t.sink.cfg.bufferSize() {
 		d.full.Store(true)

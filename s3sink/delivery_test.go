@@ -353,3 +353,47 @@ func TestLocalFolder(t *testing.T) {
 		t.Errorf("the mark is %d, %v", at, err)
 	}
 }
+
+// TestBusyObject: a lane that would wait for an object begins another of the prefix, up
+// to the width, and then waits.
+func TestBusyObject(t *testing.T) {
+	w := newWorld(t)
+	k := w.worker()
+	k.sink.width = 2
+	d := k.begin().(*delivery)
+	tab := k.table()
+	put := func(p pipeline.Partition, from int) error { return write(t.Context(), tab, d, batch(p, from, from+1, "a")) }
+	if err := put(p0, 0); err != nil {
+		t.Fatal(err)
+	}
+	busy := d.mu.order[0]
+	if err := busy.turn.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(put(p1, 0), put(p1, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(d.mu.order); n != 2 {
+		t.Fatalf("%d objects are open", n)
+	}
+	second := d.mu.order[1]
+	if err := second.turn.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := put(p0, 1); err != nil {
+			t.Error(err)
+		}
+	})
+	busy.turn.give()
+	second.turn.give()
+	wg.Wait()
+	if n := len(d.mu.all); n != 2 {
+		t.Errorf("%d objects were begun", n)
+	}
+	if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 2), claimOf(p1, -1, 2)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLines("a 0 0", "a 0 1", "a 1 0", "a 1 1")
+}

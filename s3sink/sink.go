@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -34,6 +35,7 @@ type Sink struct {
 	settling   time.Duration
 	chunk      int // bytes of a value of a manifest
 	completers int
+	width      int // open objects of a prefix
 
 	opening turn
 	bucket  objstore.Stager // set under opening, before any table is handed out
@@ -65,7 +67,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} },
-		pause: backoff, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, opening: newTurn(),
+		pause: backoff, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), opening: newTurn(),
 	}
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
