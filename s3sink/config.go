@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/firehosed/firehosed/internal/objstore"
@@ -187,6 +188,16 @@ func (c Config) bufferSize() int64 {
 		return maxBufferSize
 	}
 	return defaultBufferSize
+}
+
+// bucketPrefix returns the bytes that Bucket puts before every key.
+func (c Config) bucketPrefix() int {
+	_, rest, ok := strings.Cut(c.Bucket, "://")
+	_, prefix, _ := strings.Cut(rest, "/")
+	if prefix = strings.Trim(prefix, "/"); !ok || prefix == "" {
+		return 0
+	}
+	return len(prefix) + 1
 }
 
 // extension returns how names end by default.

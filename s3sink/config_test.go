@@ -54,3 +54,27 @@ func TestConfig(t *testing.T) {
 		t.Errorf("defaults are %d and %d", c.bufferSize(), good.bufferSize())
 	}
 }
+
+// TestBucketPrefix: what the bucket's location puts before keys counts.
+func TestBucketPrefix(t *testing.T) {
+	w := partitioned(t)
+	names := func(bucket string) (*Names, error) {
+		w.cfg.Bucket = bucket
+		return w.worker().sink.Names("t")
+	}
+	key := []string{strings.Repeat("ä", 330)} // 660 bytes
+	n, err := names("s3://lake")
+	if err != nil || n.CheckKeys(key) != nil {
+		t.Errorf("without a prefix: %v, %v", err, n.CheckKeys(key))
+	}
+	n, err = names("s3://lake/" + strings.Repeat("x", 300) + "/")
+	if err != nil || n.CheckKeys(key) == nil || !strings.Contains(n.CheckKeys(key).Error(), "S3 allows 723") {
+		t.Errorf("with a prefix of 301 bytes: %v", err)
+	}
+	if _, err = names("s3://lake/" + strings.Repeat("x", 990)); err == nil || !strings.Contains(err.Error(), "after the 991 of the bucket's prefix") {
+		t.Errorf("with a prefix of 991 bytes: %v", err)
+	}
+	if _, err = names("/a/folder/" + strings.Repeat("x/", 600)); err != nil {
+		t.Errorf("a folder: %v", err)
+	}
+}

@@ -362,7 +362,9 @@ func TestBusyObject(t *testing.T) {
 	k.sink.width = 2
 	d := k.begin().(*delivery)
 	tab := k.table()
-	put := func(p pipeline.Partition, from int) error { return write(t.Context(), tab, d, batch(p, from, from+1, "a")) }
+	put := func(p pipeline.Partition, from int) error {
+		return write(t.Context(), tab, d, batch(p, from, from+1, "a"))
+	}
 	if err := put(p0, 0); err != nil {
 		t.Fatal(err)
 	}

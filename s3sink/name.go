@@ -88,6 +88,7 @@ type Names struct {
 	extension    string
 	keys         []PartitionKey
 	widest       int // characters of the data prefix without partition keys
+	room         int // bytes that S3 leaves for a key
 }
 
 // NewNames checks n and returns the names of the objects of a stream, 1 to 64 of
@@ -111,7 +112,7 @@ func NewNames(n Naming, stream, extension string) (*Names, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	names := &Names{data: d, failed: f, zone: zone, stream: stream, extension: extension, widest: d.widest(zone)}
+	names := &Names{data: d, failed: f, zone: zone, stream: stream, extension: extension, widest: d.widest(zone), room: maxKey}
 	for _, e := range d {
 		k := PartitionKey{Name: e.text, Lambda: e.kind == partLambdaKey}
 		if (k.Lambda || e.kind == partQueryKey) && !slices.Contains(names.keys, k) {
@@ -229,10 +230,24 @@ func (n *Names) CheckKeys(vals []string) error {
 	if s := dotSegment(evaluated); s != "" {
 		return fmt.Errorf("the evaluated prefix has the folder %q", s)
 	}
-	if b := len(evaluated) - utf8.RuneCountInString(evaluated) + length + n.nameBytes(); b > maxKey {
-		return fmt.Errorf("the key of the object would have up to %d bytes, S3 allows %d", b, maxKey)
+	if b := len(evaluated) - utf8.RuneCountInString(evaluated) + length + n.nameBytes(); b > n.room {
+		return fmt.Errorf("the key of the object would have up to %d bytes, S3 allows %d", b, n.room)
 	}
 	return nil
+}
+
+// below returns names of objects whose keys come after a prefix of the bucket of so many
+// bytes. An error says that no object fits.
+func (n *Names) below(bucket int) (*Names, error) {
+	below := *n
+	below.room = maxKey - bucket
+	for key, p := range map[string]prefix{"prefix": n.data, "error_output_prefix": n.failed} {
+		if b := p.widest(n.zone) + n.nameBytes(); b > below.room {
+			return nil, fmt.Errorf("%s: the key of an object would have up to %d bytes after the %d of the bucket's prefix, S3 allows %d: shorten it",
+				key, b, bucket, maxKey)
+		}
+	}
+	return &below, nil
 }
 
 // Group returns what records must have in common to be in one object: the prefix,

@@ -145,9 +145,9 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 	defer s.mu.Unlock()
 	t := s.mu.tables[name]
 	if t == nil {
-		names, err := NewNames(s.cfg.Naming, name, s.cfg.extension())
+		names, err := s.Names(name)
 		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", name, err)
+			return nil, err
 		}
 		t = &table{sink: s, name: name, names: names, called: calledAs(name), dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
 		if t.plain = t.plainSchema(); t.dead {
@@ -157,6 +157,19 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 		s.mu.tables[name] = t
 	}
 	return t, nil
+}
+
+// Names returns the names of a table's objects: a decoder asks them whether an object can
+// be named after partition keys.
+func (s *Sink) Names(table string) (*Names, error) {
+	names, err := NewNames(s.cfg.Naming, table, s.cfg.extension())
+	if err == nil {
+		names, err = names.below(s.cfg.bucketPrefix())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", table, err)
+	}
+	return names, nil
 }
 
 func (s *Sink) openBucket(ctx context.Context) error {
