@@ -79,7 +79,11 @@ func (s *Sink) Skip(ctx context.Context, name, commit string) (leftOut []string,
 	if err != nil {
 		return nil, err
 	}
-	if u := r.pending(commit); u != nil && u.Replaying {
+	u := r.pending(commit)
+	switch {
+	case u == nil: // it is published, or taken back
+		return nil, t.resume(ctx, m, actSkip, nil)
+	case u.Replaying:
 		return nil, fmt.Errorf("%s commit %s of table %s: %w: it is %v", actSkip, commit, name, pipeline.ErrStale, replaying)
 	}
 	if leftOut, err = t.complete(ctx, m); err != nil {

@@ -52,6 +52,9 @@ func TestPartsLost(t *testing.T) {
 		if err != nil || len(out) != 1 {
 			t.Errorf("left out are %v, %v", out, err)
 		}
+		if out, err := k.sink.Skip(t.Context(), "t", commit); err != nil || out != nil {
+			t.Errorf("skip once more: %v, %v", out, err)
+		}
 		if err := k.sink.Replay(t.Context(), "t", commit); !errors.Is(err, pipeline.ErrStale) {
 			t.Errorf("replay after skip: %v", err)
 		}

@@ -105,6 +105,14 @@ func testCompleteLarge(t *testing.T, b objstore.Stager) {
 	}
 	complete(t, b, u)
 	get(t, b, "large", data)
+
+	data = strings.Repeat("0123456789abcdef", 1<<20) // parts of 8 MiB, and nothing after the last
+	u = stage(t, b, "exact", "p", data)
+	if n := len(u.Parts); n != 1 && n != 2 {
+		t.Errorf("%d parts", n)
+	}
+	complete(t, b, u)
+	get(t, b, "exact", data)
 }
 
 // testCompleteRace: many complete one upload at a time, and all succeed.
