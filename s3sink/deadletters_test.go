@@ -2,6 +2,7 @@ package s3sink
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -86,5 +87,36 @@ func TestDeadLettersOfRecords(t *testing.T) {
 	}
 	if codePartitionKeys != decode.CodePartitionKeys {
 		t.Error("the two packages do not agree")
+	}
+}
+
+// TestJSONLines: a value a line, and what is no JSON is a dead letter before it comes
+// here.
+func TestJSONLines(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Framing = Framing{Format: FormatJSONLines}
+	k := w.worker()
+	tab := k.table()
+	b := batch(p0, 0, 3, "a")
+	b.Values = [][]byte{[]byte("{\"a\":\n 1}"), []byte("{"), []byte(" [2]\r\n")}
+	r, err := decode.NewBytes(decode.BytesConfig{Check: k.sink.framer.Check}).Decode(t.Context(), b, pipeline.Part{Units: []int32{0, 1, 2}}, tab.Schema())
+	if err != nil || len(r.Rejects) != 1 || r.Rejects[0].Rec != 1 || r.Rejects[0].Code != decode.CodeRecord {
+		t.Fatalf("rejects %+v, %v", r.Rejects, err)
+	}
+	defer r.Data.Release()
+	d := k.begin()
+	if err := d.Write(t.Context(), b, r); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(t.Context(), k.st, []pipeline.Claim{claimOf(p0, -1, 3)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	data, _, err := w.bucket.Get(t.Context(), w.keys()[0])
+	if err != nil || string(data) != "{\"a\": 1}\n[2]\n" {
+		t.Errorf("%q, %v", data, err)
+	}
+	m := w.manifest(w.register().Head)
+	if want := fmt.Sprintf("%016x", rowHash(pos(0), 0, b.Values[0])+rowHash(pos(2), 0, b.Values[2])); m.Claims[0].Sum != want {
+		t.Errorf("the sum %s is not of the bytes that the source has, %s", m.Claims[0].Sum, want)
 	}
 }
