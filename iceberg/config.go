@@ -262,6 +262,9 @@ func (c Config) validatePlaces() error {
 			errs = append(errs, fmt.Errorf("%s: %w", at.key, err))
 		}
 	}
+	if err := nameable(c.Warehouse); err != nil {
+		errs = append(errs, fmt.Errorf("warehouse: %w", err))
+	}
 	switch {
 	case c.Warehouse == "" && c.Catalog.REST == nil:
 		errs = append(errs, errors.New("warehouse: is required: a folder, or s3://bucket/prefix"))
@@ -383,6 +386,18 @@ func (c TableConfig) validate() error {
 		if _, err := isLocal(c.Location); err != nil {
 			return fmt.Errorf("location: %w", err)
 		}
+		if err := nameable(c.Location); err != nil {
+			return fmt.Errorf("location: %w", err)
+		}
+	}
+	return nil
+}
+
+// nameable refuses a location that metadata cannot name: it is written there as a URI,
+// and readers do not agree on what escapes mean.
+func nameable(location string) error {
+	if i := strings.IndexAny(location, "#?%"); i >= 0 {
+		return fmt.Errorf("%q has a %q, which the metadata of tables cannot name: choose another place", location, location[i])
 	}
 	return nil
 }

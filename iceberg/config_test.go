@@ -24,6 +24,7 @@ func TestValidate(t *testing.T) {
 		"nothing":           func(*Config) {},
 		"no warehouse":      func(c *Config) { c.Warehouse = "" },
 		"gs warehouse":      func(c *Config) { c.Warehouse = "gs://b/p" },
+		"number sign":       func(c *Config) { c.Warehouse = "/home/me/c#/lake" },
 		"s3, no catalog":    func(c *Config) { c.Warehouse = "s3://b/p" },
 		"s3, sqlite":        func(c *Config) { c.Warehouse = "s3://b/p"; c.Catalog.SQLite = &SQLiteConfig{} },
 		"s3, sqlite path":   func(c *Config) { c.Warehouse = "s3://b/p"; c.Catalog.SQLite = &SQLiteConfig{Path: "/c.db"} },
