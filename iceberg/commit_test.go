@@ -13,6 +13,7 @@ import (
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/iceberg/icebergtest"
+	"github.com/firehosed/firehosed/consumer/kafka"
 	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -83,7 +84,7 @@ func (r *rig) unbound(change ...func(*Config)) *table {
 	for _, f := range change {
 		f(&cfg)
 	}
-	s, err := New(cfg, pipeline.NewControl(r.store, "p", "test"))
+	s, err := New(cfg, pipeline.NewControl(r.store, "p", "test"), WithCoordinates(kafka.Coordinates{}))
 	r.must(err)
 	r.Cleanup(func() { r.must(s.Close(context.Background())) })
 	s.pause = func(ctx context.Context, _ int) error { return ctx.Err() }

@@ -2,16 +2,17 @@ package iceberg
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	icetable "github.com/apache/iceberg-go/table"
 
 	"github.com/firehosed/firehosed/pipeline"
-	"github.com/firehosed/firehosed/schema"
 )
 
 // ResumeMode is what an operator decides about a rewound table. There is no
@@ -197,10 +198,14 @@ func (t *table) restorable(ctx context.Context, b *base) (*icetable.Snapshot, pi
 	return s, vec, nil
 }
 
-// marksOfRows returns, for every partition of a Kafka topic, the position after its
-// highest row in the head. Rows that were deleted above that would come again. A row
-// whose topic the pipeline does not know makes it fail.
+// marksOfRows returns, for every partition that rows of the head say, the position
+// after the highest of them. Rows that were deleted above that would come again. A row
+// of a stream that the pipeline does not know makes it fail.
 func (t *table) marksOfRows(ctx context.Context, b *base) (pipeline.Vector, error) {
+	where := t.sink.where
+	if where == nil {
+		return nil, errors.New("their coordinates are of an unknown source")
+	}
 	streams, err := t.streams(ctx, b)
 	if err != nil {
 		return nil, err
@@ -208,34 +213,29 @@ func (t *table) marksOfRows(ctx context.Context, b *base) (pipeline.Vector, erro
 	if b.reg.head == nil {
 		return pipeline.Vector{}, nil
 	}
-	highest := map[pipeline.Partition]int64{}
-	for r, err := range t.sink.ScanCoordinates(ctx, t.name, b.reg.head.SnapshotID, schema.ColTopicID, schema.ColPartition, schema.ColOffset) {
+	highest, rows := map[string]pipeline.Position{}, 0
+	for r, err := range t.sink.ScanCoordinates(ctx, t.name, b.reg.head.SnapshotID, where.Columns()...) {
 		if err != nil {
 			return nil, err
 		}
-		parts, offsets, topics := r.Columns[schema.ColPartition], r.Columns[schema.ColOffset], r.Columns[schema.ColTopicID]
-		if parts.Null == nil || offsets.Null == nil {
-			return nil, fmt.Errorf("the table has no columns %s and %s", schema.ColPartition, schema.ColOffset)
-		}
+		at := where.Places(r.Named(where.Columns()))
+		rows += r.N
 		for i := range r.N {
-			if offsets.Null[i] || parts.Null[i] {
-				continue // made by others
+			if log, place := at(i); log != "" {
+				highest[log] = max(highest[log], place)
 			}
-			topic := ""
-			if topics.Null != nil && !topics.Null[i] {
-				topic = string(topics.Bytes[i])
-			}
-			p, ok := streamOf(streams, topic)
-			if !ok {
-				return nil, fmt.Errorf("rows of topic %q: it is none of %v", topic, streams)
-			}
-			p.ID = strconv.FormatInt(parts.Ints[i], 10)
-			highest[p] = max(highest[p], offsets.Ints[i]+1)
 		}
 	}
 	vec := pipeline.Vector{}
-	for p, n := range highest {
-		vec[p] = pipeline.Mark{At: pipeline.Cursor{At: pipeline.Position(fmt.Sprintf("%019d", n))}}
+	for log, place := range highest {
+		p, err := partitionOf(where, streams, log)
+		if err != nil {
+			return nil, err
+		}
+		vec[p] = pipeline.Mark{At: pipeline.Cursor{At: max(vec[p].At.At, where.After(place))}}
+	}
+	if len(vec) == 0 && rows > 0 {
+		return nil, fmt.Errorf("none has a value in all of %s", strings.Join(where.Columns(), ", "))
 	}
 	t.sink.log.WarnContext(ctx, "marks are those of the rows: rows deleted above them come again", slog.String("table", t.name), slog.Int("partitions", len(vec)))
 	return vec, nil
@@ -261,25 +261,24 @@ func (t *table) streams(ctx context.Context, b *base) (out []pipeline.Partition,
 		if err != nil {
 			return nil, err
 		}
-		if p.Kind != "kafka" {
-			return nil, fmt.Errorf("rows of kind %s", p.Kind)
-		}
 		out = append(out, p)
 	}
 	return out, nil
 }
 
-// streamOf finds the stream of a topic id. Rows without one can only be of the only stream.
-func streamOf(streams []pipeline.Partition, topic string) (pipeline.Partition, bool) {
-	if topic == "" && len(streams) == 1 {
-		return streams[0], true
-	}
+// partitionOf returns the one partition that rows say log of.
+func partitionOf(where pipeline.Coordinates, streams []pipeline.Partition, log string) (found pipeline.Partition, err error) {
+	n := 0
 	for _, s := range streams {
-		if s.Incarnation == topic {
-			return s, true
+		if p, ok := where.Partition(s, log); ok {
+			found = p
+			n++
 		}
 	}
-	return pipeline.Partition{}, false
+	if n != 1 {
+		return found, fmt.Errorf("rows of %q: %d of the streams %v are meant", log, n, streams)
+	}
+	return found, nil
 }
 
 // restored returns a header to continue from, made up where there is none. Its ring

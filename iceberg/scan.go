@@ -13,6 +13,7 @@ import (
 
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/internal/parquetfile"
+	"github.com/firehosed/firehosed/pipeline"
 )
 
 // Rows is where some rows of a data file came from. It is valid until the next is
@@ -22,14 +23,16 @@ type Rows struct {
 	Sequence int64  // data sequence number: of the commit that the rows came with, unless compaction mixed them
 	Deletes  bool   // the table has delete files: rows of File may have been deleted, and are here all the same
 	N        int
-	Columns  map[string]Values // by name; a column that the table lacks is missing
+	Columns  map[string]pipeline.Column // by name; a column that the table lacks is missing
 }
 
-// Values is a column of [Rows].
-type Values struct {
-	Null  []bool
-	Ints  []int64  // of boolean, int and long columns, date, time and timestamps
-	Bytes [][]byte // of the others
+// Named returns columns in the order of their names. One that the table lacks is zero.
+func (r *Rows) Named(names []string) []pipeline.Column {
+	cols := make([]pipeline.Column, len(names))
+	for i, name := range names {
+		cols[i] = r.Columns[name]
+	}
+	return cols
 }
 
 // errEnough ends the reading of a file when nobody asks for more.
@@ -82,13 +85,13 @@ func (s *Sink) scan(ctx context.Context, name string, snapshot int64, columns []
 		}
 		r := &Rows{File: e.DataFile().FilePath(), Sequence: e.SequenceNum(), Deletes: deletes}
 		err := s.readFile(ctx, r.File, e.DataFile().FileSizeBytes(), ids, func(b *parquetfile.Block) error {
-			r.N, r.Columns = b.Rows, map[string]Values{}
+			r.N, r.Columns = b.Rows, map[string]pipeline.Column{}
 			for i, c := range b.Columns {
 				if c == nil {
 					r.Columns[names[i]] = allNull(b.Rows)
 					continue
 				}
-				r.Columns[names[i]] = Values{Null: c.Null, Ints: c.Ints, Bytes: c.Bytes}
+				r.Columns[names[i]] = pipeline.Column{Null: c.Null, Ints: c.Ints, Bytes: c.Bytes}
 			}
 			return each(r)
 		})
@@ -99,8 +102,8 @@ func (s *Sink) scan(ctx context.Context, name string, snapshot int64, columns []
 	return nil
 }
 
-func allNull(n int) Values {
-	v := Values{Null: make([]bool, n), Ints: make([]int64, n), Bytes: make([][]byte, n)}
+func allNull(n int) pipeline.Column {
+	v := pipeline.Column{Null: make([]bool, n), Ints: make([]int64, n), Bytes: make([][]byte, n)}
 	for i := range v.Null {
 		v.Null[i] = true
 	}

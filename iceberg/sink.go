@@ -23,6 +23,7 @@ type Sink struct {
 	obs       Observer
 	memory    int64 // bytes; 0: no bound
 	base      func(table string) *schema.Schema
+	where     pipeline.Coordinates // nil: not known
 	pause     func(ctx context.Context, attempt int) error
 	pace      *pacer
 	storage   *storage
@@ -63,6 +64,10 @@ func WithMemory(bytes int64) Option { return func(s *Sink) { s.memory = bytes } 
 // configuration declares are added to them.
 func WithColumns(f func(table string) *schema.Schema) Option { return func(s *Sink) { s.base = f } }
 
+// WithCoordinates tells how rows say where their records were, for a resume that finds
+// no commit to go back to. Default: it fails.
+func WithCoordinates(c pipeline.Coordinates) Option { return func(s *Sink) { s.where = c } }
+
 // New checks cfg and returns a sink of the pipeline that ctl belongs to. The first
 // call to a catalog or store is made by Table.
 func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
@@ -72,6 +77,9 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	if local, _ := isLocal(cfg.Warehouse); local && cfg.Warehouse != "" && !strings.HasPrefix(cfg.Warehouse, "file:") {
 		abs, err := filepath.Abs(cfg.Warehouse)
 		if err != nil {
+			return nil, fmt.Errorf("iceberg sink: warehouse: %w", err)
+		}
+		if err := nameable(abs); err != nil {
 			return nil, fmt.Errorf("iceberg sink: warehouse: %w", err)
 		}
 		cfg.Warehouse = "file://" + filepath.ToSlash(abs)

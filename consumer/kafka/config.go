@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Config says what to read and how.
+// Config says which topics to read and how.
 type Config struct {
 	// Brokers are the addresses to begin with, host:port. The others are learned.
 	Brokers []string `yaml:"brokers"`

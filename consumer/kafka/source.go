@@ -188,6 +188,16 @@ func (s *Source) Locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	return logs.locate(ctx, w, t)
 }
 
+// Oldest returns the place of the oldest record, false if the partition has none.
+func (s *Source) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+	from, err := s.Locate(ctx, p, time.Time{})
+	if err != nil {
+		return "", false, err
+	}
+	to, err := s.Locate(ctx, p, time.Now().AddDate(100, 0, 0)) // the end
+	return from.At, from.At < to.At, err
+}
+
 // Open implements pipeline.Log.
 func (s *Source) Open(ctx context.Context, p pipeline.Partition, st pipeline.Start) (pipeline.Reader, error) {
 	if _, _, err := s.connect(); err != nil {

@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/firehosed/firehosed/internal/demo"
 	"github.com/firehosed/firehosed/internal/inspect"
@@ -71,7 +73,18 @@ func (t demoTables) Coordinates(ctx context.Context, table string, visit func(pa
 	if err != nil {
 		return err
 	}
-	return pin.Rows(ctx, func(r inspect.Row) error { return visit(r.Partition, r.Offset, r.Sub) })
+	return pin.Rows(ctx, func(r inspect.Row) error {
+		_, part, _ := strings.Cut(r.Log, "/")
+		p, err := strconv.ParseInt(part, 10, 32)
+		if err != nil {
+			return fmt.Errorf("partition of a row: %w", err)
+		}
+		off, err := strconv.ParseInt(string(r.Place), 10, 64)
+		if err != nil {
+			return fmt.Errorf("offset of a row: %w", err)
+		}
+		return visit(int32(p), off, r.Sub)
+	})
 }
 
 // Close implements demo.Tables.

@@ -13,7 +13,10 @@ import (
 )
 
 // icebergTables reads tables for verify.
-type icebergTables struct{ sink *iceberg.Sink }
+type icebergTables struct {
+	sink  *iceberg.Sink
+	where pipeline.Coordinates
+}
 
 var _ inspect.Tables = icebergTables{}
 
@@ -34,7 +37,7 @@ func (t icebergTables) Pin(ctx context.Context, name string) (*inspect.Pinned, e
 		Ledger: pipeline.Ledger{Stamp: in.Stamp, Marks: in.Marks},
 		Schema: in.Schema, Left: left, Deleted: deleted,
 		Rows: func(ctx context.Context, visit func(inspect.Row) error) error {
-			return coordinates(ctx, t.sink, name, in.Head, visit)
+			return t.rows(ctx, name, in.Head, visit)
 		},
 		Records: func(ctx context.Context, visit func(arrow.RecordBatch) error) error {
 			for rec, err := range t.sink.ScanRows(ctx, name, in.Head) {
@@ -50,27 +53,26 @@ func (t icebergTables) Pin(ctx context.Context, name string) (*inspect.Pinned, e
 	}, nil
 }
 
-// coordinates calls visit for every row of a snapshot that says where it came from.
-func coordinates(ctx context.Context, sk *iceberg.Sink, name string, snapshot int64, visit func(inspect.Row) error) error {
-	for rows, err := range sk.ScanCoordinates(ctx, name, snapshot, schema.ColTopicID, schema.ColPartition, schema.ColOffset, schema.ColSub) {
+// rows calls visit for every row of a snapshot that says where it came from.
+func (t icebergTables) rows(ctx context.Context, name string, snapshot int64, visit func(inspect.Row) error) error {
+	names := append(t.where.Columns(), schema.ColSub)
+	for rows, err := range t.sink.ScanCoordinates(ctx, name, snapshot, names...) {
 		if err != nil {
 			return err
 		}
-		topics, parts := rows.Columns[schema.ColTopicID], rows.Columns[schema.ColPartition]
-		offsets, subs := rows.Columns[schema.ColOffset], rows.Columns[schema.ColSub]
-		if parts.Ints == nil || offsets.Ints == nil || subs.Ints == nil || topics.Bytes == nil {
-			return fmt.Errorf("table %s has lost a column that says where a row came from", name)
+		cols := rows.Named(names)
+		for i, c := range cols {
+			if c.Null == nil {
+				return fmt.Errorf("table %s has lost the column %s, which says where a row came from", name, names[i])
+			}
 		}
-		last := ""
+		at, subs := t.where.Places(cols), cols[len(cols)-1]
 		for i := range rows.N {
-			if parts.Null[i] || offsets.Null[i] {
+			log, place := at(i)
+			if log == "" {
 				continue // made by others
 			}
-			if string(topics.Bytes[i]) != last { // runs of equal ids: one string each
-				last = string(topics.Bytes[i])
-			}
-			row := inspect.Row{TopicID: last, Partition: int32(parts.Ints[i]), Offset: offsets.Ints[i], Sub: int32(subs.Ints[i])}
-			if err := visit(row); err != nil {
+			if err := visit(inspect.Row{Log: log, Place: place, Sub: int32(subs.Ints[i])}); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/firehosed/firehosed/internal/inspect"
+	"github.com/firehosed/firehosed/pipeline"
 )
 
 // verifyCommand is "verify".
@@ -24,7 +25,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 		opts.Progress = func(units int64) { term.show(u.name + ": " + grouped(units) + " units judged") }
 	}
 	report, err := inspect.Verify(ctx, inspect.Deps{
-		Pipeline: u.name, Source: u.src, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
+		Pipeline: u.name, Source: verified{u.src, u.where}, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
 	}, opts)
 	if err != nil {
 		return &exitError{code: inspect.ExitIncomplete, err: u.line.err(err)} // 1 would say that rows are lost
@@ -36,4 +37,23 @@ func verifyCommand(ctx context.Context, c *call) error {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// verified is a source as verify reads it.
+type verified struct {
+	*source
+	where pipeline.Coordinates
+}
+
+var _ inspect.Source = verified{}
+
+// Coordinates implements inspect.Source.
+func (s verified) Coordinates() pipeline.Coordinates { return s.where }
+
+// Distance implements inspect.Source.
+func (s verified) Distance(from, to pipeline.Position) (int64, bool) { return s.distance(from, to) }
+
+// Oldest implements inspect.Source.
+func (s verified) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+	return s.oldest(ctx, p)
 }

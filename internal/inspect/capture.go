@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,7 +40,7 @@ func capture(ctx context.Context, d Deps, o Options) (*verifier, error) {
 		if e := log.Stamp().Epoch; e > 0 {
 			return nil, fmt.Errorf("the pipeline is in epoch %d: rows of earlier epochs cannot be told from those that came again", e)
 		}
-		v := &verifier{d: d, o: o, log: log, byID: map[partID]*part{}, old: map[string]bool{}, byName: map[string]*table{}}
+		v := &verifier{d: d, o: o, log: log, where: d.Source.Coordinates(), logs: map[string]*part{}, live: map[pipeline.Partition]bool{}, byName: map[string]*table{}}
 		v.report = &Report{Pipeline: d.Pipeline, Rows: map[string]int64{}, Dropped: map[string]int64{}}
 		raw, err := d.Source.Partitions(ctx)
 		if err != nil {
@@ -165,72 +166,59 @@ func (v *verifier) addParts(ctx context.Context, raw []pipeline.Partition, hints
 	started := map[string]pipeline.Vector{}
 	for _, o := range origins {
 		started[o.Stream] = o.At
-		if p, err := pipeline.ParsePartition(o.Stream + ":"); err == nil {
-			v.old[p.Incarnation] = true
+		s, err := pipeline.ParsePartition(o.Stream + ":")
+		if err != nil {
+			return err
 		}
+		v.streams = append(v.streams, s)
 	}
 	for _, r := range raw {
 		p := &part{index: int32(len(v.parts)), raw: r, id: v.log.Identity(r)}
 		if err := v.bounds(ctx, p, started, hints[r]); err != nil {
 			return fmt.Errorf("partition %v: %w", r, err)
 		}
-		n, err := strconv.ParseInt(r.ID, 10, 32)
-		if err != nil {
-			return fmt.Errorf("partition %v: the id is no number", r)
-		}
 		if p.id != p.raw { // rows say the topic's id only: those of before the truncation look the same
-			v.report.Unverifiable += p.to - p.from
+			v.report.Unverifiable += v.count(p.run)
 			v.report.note("%v: rows from before and after the accepted truncation cannot be told apart", p.raw)
 			p.opaque, p.from = true, p.to
 		}
 		v.parts = append(v.parts, p)
-		v.byID[partID{p.raw.Incarnation, int32(n)}] = p
-		delete(v.old, p.raw.Incarnation)
+		v.live[pipeline.Partition{Kind: r.Kind, Stream: r.Stream, Incarnation: r.Incarnation}] = true
 	}
 	return nil
 }
 
 // bounds sets what of a partition is compared.
 func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipeline.Vector, h pipeline.Hint) error {
-	oldest, err := v.locate(ctx, p.raw, time.Time{})
+	oldest, readable, err := v.d.Source.Oldest(ctx, p.raw)
 	if err != nil {
 		return err
 	}
-	if p.end, err = v.locate(ctx, p.raw, never()); err != nil {
-		return err
-	}
-	origin, known, err := v.origin(p, started)
+	end, err := v.d.Source.Locate(ctx, p.raw, never())
 	if err != nil {
 		return err
 	}
-	if origin < 0 {
-		origin = oldest
-	}
-	if p.low, err = v.low(p, h, origin); err != nil {
-		return err
-	}
+	origin, begun := v.origin(p, started)
+	origin = cmp.Or(origin, oldest)
+	p.low = v.low(p, h, origin)
 	p.to = p.low
 	for _, t := range v.tables {
-		at := int64(-1)
+		var at pipeline.Position
 		if t.pin != nil {
-			if m, ok := t.pin.Ledger.Marks[p.id]; ok {
-				if at, err = offset(m.At.At); err != nil {
-					return err
-				}
-			}
+			at = t.pin.Ledger.Marks[p.id].At.At
 		}
 		p.marks = append(p.marks, max(at, p.low))
 		p.to = max(p.to, at)
 	}
-	if known {
-		v.report.Pending += max(0, p.end-max(p.low, origin))
-	} else {
-		v.report.Pending += p.end - oldest
+	waiting := run{oldest, end.At}
+	if begun {
+		waiting.from = max(p.low, origin)
+	}
+	if n, ok := v.d.Source.Distance(waiting.from, waiting.to); ok && !waiting.empty() {
+		v.report.Pending += n
 	}
 	p.from = origin
-	if err := v.acceptedGaps(p); err != nil {
-		return err
-	}
+	v.acceptedGaps(p)
 	for moved := true; moved; {
 		moved = false
 		for _, g := range p.gaps {
@@ -239,82 +227,61 @@ func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipel
 			}
 		}
 	}
-	if p.from < oldest && p.from < p.to {
-		v.report.Unverifiable += min(oldest, p.to) - p.from
-		v.report.note("%v: offsets %d to %d are no longer retained", p.id, p.from, min(oldest, p.to)-1)
+	if !readable {
+		oldest = p.to
+	}
+	if lost := (run{p.from, min(oldest, p.to)}); !lost.empty() {
+		v.report.Unverifiable += v.count(lost)
+		v.report.note("%v: records from %s to before %s are no longer retained", p.id, v.number(lost.from), v.number(lost.to))
 	}
 	p.from = max(p.from, oldest)
 	p.to = max(p.from, p.to)
 	return nil
 }
 
-func (v *verifier) locate(ctx context.Context, p pipeline.Partition, t time.Time) (int64, error) {
-	c, err := v.d.Source.Locate(ctx, p, t)
-	if err != nil {
-		return 0, err
-	}
-	return offset(c.At)
-}
-
-// origin returns where the pipeline began; -1: at the beginning of the log. known is
-// false if it has not begun.
-func (v *verifier) origin(p *part, started map[string]pipeline.Vector) (off int64, known bool, err error) {
-	at := pipeline.Position("")
-	e := v.log.Accepted(p.raw.StreamKey())
-	switch at0, ok := started[p.raw.StreamKey()]; {
-	case p.id != p.raw:
-		at, known = v.log.Accepted(p.raw.Key()).From, true
-	case e != nil:
-		at, known = e.From, true
-	case ok:
-		at, known = at0[p.raw].At.At, true
-	}
+// number returns a position as people know the record behind it.
+func (v *verifier) number(at pipeline.Position) string {
 	if at == "" {
-		return -1, known, nil
+		return "the first"
 	}
-	off, err = offset(at)
-	return off, known, err
+	return v.where.Number(at)
 }
 
-// low is G as start(p) of the design takes it: -1 if it is void, at most where the
+// origin returns where the pipeline began; "": at the beginning of the log. begun is
+// false if it has not begun.
+func (v *verifier) origin(p *part, started map[string]pipeline.Vector) (at pipeline.Position, begun bool) {
+	if p.id != p.raw {
+		return v.log.Accepted(p.raw.Key()).From, true
+	}
+	if e := v.log.Accepted(p.raw.StreamKey()); e != nil {
+		return e.From, true
+	}
+	vec, begun := started[p.raw.StreamKey()]
+	return vec[p.raw].At.At, begun
+}
+
+// low is G as start(p) of the design takes it: "" if it is void, at most where the
 // revision after the hint's begins.
-func (v *verifier) low(p *part, h pipeline.Hint, origin int64) (int64, error) {
+func (v *verifier) low(p *part, h pipeline.Hint, origin pipeline.Position) pipeline.Position {
 	if !h.Stamp.SameRun(v.log.Stamp()) {
-		return -1, nil
+		return ""
 	}
-	at, err := offset(h.At.At)
-	if err != nil {
-		return 0, err
-	}
+	at := h.At.At
 	for _, r := range v.revs {
 		if r.Number > h.Stamp.Rev {
-			b, err := offset(r.from[p.id].At.At)
-			if err != nil {
-				return 0, err
-			}
-			return max(origin, min(at, b)), nil
+			at = min(at, r.from[p.id].At.At)
+			break
 		}
 	}
-	return max(origin, at), nil
+	return max(origin, at)
 }
 
-func (v *verifier) acceptedGaps(p *part) error {
+func (v *verifier) acceptedGaps(p *part) {
 	for i := range v.log.Entries {
-		e := &v.log.Entries[i]
-		if e.Kind != pipeline.KindGap || e.Partition != p.id.Key() {
-			continue
+		if e := &v.log.Entries[i]; e.Kind == pipeline.KindGap && e.Partition == p.id.Key() {
+			p.gaps = append(p.gaps, run{e.From, e.To})
 		}
-		from, err := offset(e.From)
-		if err != nil {
-			return err
-		}
-		to, err := offset(e.To)
-		if err != nil {
-			return err
-		}
-		p.gaps = append(p.gaps, interval{from, to})
 	}
-	return nil
 }
 
 // list books what operators decided: it is shown, not counted.
@@ -343,16 +310,4 @@ func (v *verifier) list() {
 			v.report.note("others have removed rows of %s: what is missing there counts as unverifiable", t.name)
 		}
 	}
-}
-
-// offset reads a position of a log whose positions are numbers. "" is 0.
-func offset(at pipeline.Position) (int64, error) {
-	if at == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(string(at), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("position %q is no number: verify knows only sources whose positions are", at)
-	}
-	return n, nil
 }

@@ -15,20 +15,14 @@ type cell struct {
 	values []sum // of have
 }
 
-// details looks at every unit of the spans, as many at a time as memory allows.
+// details looks at every unit of the spans, as many spans at a time as memory allows.
 func (v *verifier) details(ctx context.Context, spans []span, limit int64) error {
 	for len(spans) > 0 {
 		var now []span
 		room := limit
-		for len(spans) > 0 && room > 0 {
-			s := spans[0]
-			if n := s.to - s.from; n > room {
-				now = append(now, span{s.part, interval{s.from, s.from + room}})
-				spans[0].from += room
-				break
-			}
-			now, spans = append(now, s), spans[1:]
-			room -= s.to - s.from
+		for len(spans) > 0 && (len(now) == 0 || spans[0].units <= room) {
+			room -= spans[0].units
+			now, spans = append(now, spans[0]), spans[1:]
 		}
 		if err := v.look(ctx, now); err != nil {
 			return err
@@ -48,12 +42,12 @@ func (v *verifier) look(ctx context.Context, spans []span) error {
 		return c
 	}
 	for _, s := range spans {
-		err := v.read(ctx, s, false, func(u item, t *table) {
-			if t.halt == nil && u.off < s.part.must(t) {
+		err := v.read(ctx, s, visitor{unit: func(u item, t *table) {
+			if t.halt == nil && u.at < s.part.must(t) {
 				c := at(u.unit)
 				c.want, c.value = t, u.value
 			}
-		})
+		}})
 		if err != nil {
 			return err
 		}
@@ -66,10 +60,10 @@ func (v *verifier) look(ctx context.Context, spans []span) error {
 		return err
 	}
 	order := slices.SortedFunc(maps.Keys(cells), func(a, b unit) int {
-		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.off, b.off), cmp.Compare(a.sub, b.sub))
+		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.at, b.at), cmp.Compare(a.sub, b.sub))
 	})
 	for _, u := range order {
-		if p := v.parts[u.part]; u.off < p.to { // else the source could not be read there this time
+		if p := v.parts[u.part]; u.at < p.to { // else the source could not be read there this time
 			v.settle(p, u, cells[u])
 		}
 	}
@@ -78,7 +72,7 @@ func (v *verifier) look(ctx context.Context, spans []span) error {
 
 // settle books what is wrong with a unit.
 func (v *verifier) settle(p *part, u unit, c *cell) {
-	book := func(kind Kind, t *table) { v.report.find(v.o.Findings, kind, t.name, p.id, u) }
+	book := func(kind Kind, t *table) { v.find(kind, t, p.id.Key(), u) }
 	there := c.want != nil && slices.Contains(c.have, c.want)
 	if c.want != nil && !there {
 		switch {

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	arrowmem "github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/firehosed/firehosed/consumer/kafka"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -31,6 +32,19 @@ const (
 
 func partition(n int) pipeline.Partition {
 	return pipeline.Partition{Kind: "kafka", Stream: cluster, Incarnation: topicID, ID: strconv.Itoa(n)}
+}
+
+// position is the one before an offset.
+func position(off int64) pipeline.Position { return pipeline.Position(fmt.Sprintf("%019d", off)) }
+
+// offset is the inverse of position; "" is 0.
+func offset(at pipeline.Position) (int64, error) {
+	return strconv.ParseInt("0"+string(at), 10, 64)
+}
+
+// rowAt is a row of a record of the topic.
+func rowAt(part int, off int64, sub int32) Row {
+	return Row{Log: topicID + "/" + strconv.Itoa(part), Place: position(off), Sub: sub}
 }
 
 // memory is a store.
@@ -132,7 +146,7 @@ func (w *world) deliver(p pipeline.Partition, to int) {
 			if name == "" {
 				continue
 			}
-			w.rows[name] = append(w.rows[name], Row{TopicID: p.Incarnation, Partition: int32(p.ID[0] - '0'), Offset: int64(off), Sub: int32(sub)})
+			w.rows[name] = append(w.rows[name], rowAt(int(p.ID[0]-'0'), int64(off), int32(sub)))
 			w.tables[name].Ledger.Marks[p] = pipeline.Mark{At: pipeline.Cursor{At: position(int64(off) + 1)}}
 		}
 	}
@@ -191,6 +205,18 @@ func (w *world) Locate(_ context.Context, p pipeline.Partition, t time.Time) (pi
 	return pipeline.Cursor{At: position(int64(len(w.logs[p])))}, nil
 }
 
+func (w *world) Oldest(_ context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+	return position(int64(w.oldest[p])), w.oldest[p] < len(w.logs[p]), nil
+}
+
+func (w *world) Coordinates() pipeline.Coordinates { return kafka.Coordinates{} }
+
+func (w *world) Distance(from, to pipeline.Position) (int64, bool) {
+	a, errA := offset(from)
+	b, errB := offset(to)
+	return b - a, errA == nil && errB == nil
+}
+
 func (w *world) Open(_ context.Context, p pipeline.Partition, s pipeline.Start) (pipeline.Reader, error) {
 	at, err := offset(s.At.At)
 	if err != nil {
@@ -232,6 +258,11 @@ func (r *reader) Next(ctx context.Context) (*pipeline.Batch, error) {
 	}
 	b.Span.To = pipeline.Cursor{At: position(int64(r.at))}
 	b.Times = make([]int64, len(offs))
+	rows := make([]Row, len(offs))
+	for i, off := range offs {
+		rows[i] = rowAt(int(r.p.ID[0]-'0'), int64(off), 0)
+	}
+	b.Meta = records(rows, func(Row) bool { return false })
 	b.Cursor = func(i int) pipeline.Cursor { return pipeline.Cursor{At: position(int64(offs[i]))} }
 	return b, nil
 }
@@ -344,9 +375,11 @@ func records(rows []Row, spoil func(Row) bool) arrow.RecordBatch {
 	bld := array.NewRecordBuilder(arrowmem.DefaultAllocator, arrow.NewSchema(fields, nil))
 	defer bld.Release()
 	for _, r := range rows {
-		bld.Field(0).(*array.StringBuilder).Append(r.TopicID)
-		bld.Field(1).(*array.Int32Builder).Append(r.Partition)
-		bld.Field(2).(*array.Int64Builder).Append(r.Offset)
+		topic, part, _ := strings.Cut(r.Log, "/")
+		bld.Field(0).(*array.StringBuilder).Append(topic)
+		bld.Field(1).(*array.Int32Builder).Append(int32(part[0] - '0'))
+		off, _ := offset(r.Place)
+		bld.Field(2).(*array.Int64Builder).Append(off)
 		bld.Field(3).(*array.Int32Builder).Append(r.Sub)
 		text := said(int64(r.Sub))
 		if spoil(r) {

@@ -11,37 +11,42 @@ import (
 	"github.com/firehosed/firehosed/pipeline"
 )
 
-// read judges every record of a span and calls visit for each unit that has a
-// table. Where the source cannot be read, the rest of the partition is cut off and
-// counts as unverifiable. first: drops are counted, too.
-func (v *verifier) read(ctx context.Context, s span, first bool, visit func(item, *table)) error {
+// visitor is told what the source says.
+type visitor struct {
+	first   bool                                      // everything is booked that is not compared: drops, what cannot be judged
+	records func(p *part, places []pipeline.Position) // of every batch, in order; may be nil
+	unit    func(item, *table)                        // each that has a table
+}
+
+// read judges every record of a span. Where the source cannot be read, the rest of
+// the partition is cut off and counts as unverifiable.
+func (v *verifier) read(ctx context.Context, s span, visit visitor) error {
 	p := s.part
-	to := min(s.to, p.to)
-	from := max(s.from, p.from)
-	if from >= to {
+	r := s.and(p.run)
+	if r.empty() {
 		return nil
 	}
-	at, err := v.readUntil(ctx, p, from, to, first, visit)
+	at, err := v.readUntil(ctx, p, r, visit)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return err
 	}
-	v.report.Unverifiable += p.to - at
-	v.report.note("%v: offsets %d to %d cannot be read: %v", p.id, at, p.to-1, err)
+	v.report.Unverifiable += v.count(run{at, p.to})
+	v.report.note("%v: records from %s to before %s cannot be read: %v", p.id, v.number(at), v.number(p.to), err)
 	p.to = max(at, p.from)
 	return nil
 }
 
 // readUntil returns how far it came.
-func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first bool, visit func(item, *table)) (at int64, err error) {
-	r, err := v.d.Source.Open(ctx, p.raw, pipeline.Start{At: pipeline.Cursor{At: position(from)}})
+func (v *verifier) readUntil(ctx context.Context, p *part, what run, visit visitor) (at pipeline.Position, err error) {
+	r, err := v.d.Source.Open(ctx, p.raw, pipeline.Start{At: pipeline.Cursor{At: what.from}})
 	if err != nil {
-		return from, err
+		return what.from, err
 	}
 	defer func() { _ = r.Close() }()
-	for at = from; at < to; {
+	for at = what.from; at < what.to; {
 		wait, cancel := context.WithTimeout(ctx, v.o.Stall)
 		b, err := r.Next(wait)
 		cancel()
@@ -53,7 +58,7 @@ func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first
 		case err != nil:
 			return at, err
 		}
-		at, err = v.judge(ctx, p, b, interval{from, to}, first, visit)
+		at, err = v.judge(ctx, p, b, what, visit)
 		b.Release()
 		if err != nil {
 			return at, err
@@ -64,64 +69,68 @@ func (v *verifier) readUntil(ctx context.Context, p *part, from, to int64, first
 
 // judge takes a batch through the steps of every revision that is in force
 // somewhere in it, and keeps of each what lies there.
-func (v *verifier) judge(ctx context.Context, p *part, b *pipeline.Batch, within interval, first bool, visit func(item, *table)) (int64, error) {
+func (v *verifier) judge(ctx context.Context, p *part, b *pipeline.Batch, what run, visit visitor) (pipeline.Position, error) {
 	b.Span.Partition = p.id
-	begin, err := offset(b.Span.From.At)
+	begin, end := b.Span.From.At, b.Span.To.At
+	places, err := v.places(b)
 	if err != nil {
-		return within.from, err
+		return max(begin, what.from), err
 	}
-	end, err := offset(b.Span.To.At)
-	if err != nil {
-		return begin, err
-	}
-	offs := make([]int64, len(b.Values))
-	for i := range offs {
-		if offs[i], err = offset(b.Cursor(i).At); err != nil {
-			return begin, err
-		}
+	if visit.records != nil {
+		from, _ := slices.BinarySearch(places, what.from)
+		to, _ := slices.BinarySearch(places, what.to)
+		visit.records(p, places[from:to])
 	}
 	for i := range v.revs {
-		force, err := v.inForce(p, i)
-		if err != nil {
-			return begin, err
-		}
-		force = interval{max(force.from, within.from), min(force.to, within.to)}
-		if force.from >= end || force.to <= begin || force.from >= force.to {
+		force := v.inForce(p, i).and(what)
+		if force.and(run{begin, end}).empty() {
 			continue
 		}
-		if err := v.judgeBy(ctx, p, &v.revs[i], portion(b, offs, force, p.gaps), offs, first, visit); err != nil {
+		if err := v.judgeBy(ctx, p, &v.revs[i], portion(b, places, force, p.gaps), places, visit); err != nil {
 			return max(begin, force.from), err
 		}
 	}
 	return end, nil
 }
 
-// inForce returns where revision i is the newest.
-func (v *verifier) inForce(p *part, i int) (interval, error) {
-	from, err := offset(v.revs[i].from[p.id].At.At)
+// places returns where the records of a batch were, as their metadata says it: in
+// the words that rows use.
+func (v *verifier) places(b *pipeline.Batch) ([]pipeline.Position, error) {
+	if len(b.Values) == 0 {
+		return nil, nil
+	}
+	cols, err := columnsOf(b.Meta, v.where.Columns())
 	if err != nil {
-		return interval{}, err
+		return nil, err
 	}
-	to := int64(1<<63 - 1)
-	for _, r := range v.revs[i+1:] {
-		next, err := offset(r.from[p.id].At.At)
-		if err != nil {
-			return interval{}, err
+	at := v.where.Places(cols)
+	places := make([]pipeline.Position, len(b.Values))
+	for i := range places {
+		if _, places[i] = at(i); places[i] == "" {
+			return nil, fmt.Errorf("record %d of a batch does not say where it is", i)
 		}
-		to = min(to, next)
 	}
-	return interval{from, to}, nil
+	return places, nil
+}
+
+// inForce returns where revision i is the newest.
+func (v *verifier) inForce(p *part, i int) run {
+	r := run{v.revs[i].from[p.id].At.At, pipeline.End}
+	for _, next := range v.revs[i+1:] {
+		r.to = min(r.to, next.from[p.id].At.At)
+	}
+	return r
 }
 
 // portion returns the records of b that lie in force and in no accepted gap, as a
 // batch that stages may change without changing b.
-func portion(b *pipeline.Batch, offs []int64, force interval, gaps []interval) *pipeline.Batch {
+func portion(b *pipeline.Batch, places []pipeline.Position, force run, gaps []run) *pipeline.Batch {
 	c := *b
 	c.Release = func() {}
 	c.Parts, c.Rejects, c.Dropped = nil, nil, nil
 	c.Values, c.Src = make([][]byte, 0, len(b.Values)), make([]int32, 0, len(b.Values))
 	for i, val := range b.Values {
-		if force.has(offs[i]) && !within(gaps, offs[i]) {
+		if force.has(places[i]) && !within(gaps, places[i]) {
 			c.Values, c.Src = append(c.Values, val), append(c.Src, int32(i))
 		}
 	}
@@ -131,7 +140,7 @@ func portion(b *pipeline.Batch, offs []int64, force interval, gaps []interval) *
 	return &c
 }
 
-func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipeline.Batch, offs []int64, first bool, visit func(item, *table)) error {
+func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipeline.Batch, places []pipeline.Position, visit visitor) error {
 	if rev.steps == nil {
 		return fmt.Errorf("revision %d: %w", rev.Number, rev.why)
 	}
@@ -141,15 +150,15 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 		}
 	}
 	show := func(t *table, rec, sub int32, value sum) {
-		off := offs[rec]
-		if first {
+		at := places[rec]
+		if visit.first {
 			v.report.Units++
 			if v.o.Progress != nil && v.report.Units%100_000 == 0 {
 				v.o.Progress(v.report.Units)
 			}
 		}
-		if !t.left(p, off) {
-			visit(item{unit{p.index, sub, off}, value}, t)
+		if !t.left(p, at) {
+			visit.unit(item{unit{p.index, sub, at}, value}, t)
 		}
 	}
 	for _, share := range b.Parts {
@@ -168,7 +177,7 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 			return fmt.Errorf("table %q: %w", v.d.DeadLetters, err)
 		}
 	}
-	if first {
+	if visit.first {
 		for rule, n := range b.Dropped {
 			v.report.Dropped[rule] += int64(n)
 		}
@@ -231,6 +240,3 @@ func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch,
 	}
 	return v.show(t, rows, show)
 }
-
-// position is the inverse of offset.
-func position(off int64) pipeline.Position { return pipeline.Position(fmt.Sprintf("%019d", off)) }

@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/firehosed/firehosed/pipeline"
 )
 
 // Kind is what is wrong with a unit.
@@ -25,8 +23,8 @@ const (
 type Finding struct {
 	Kind      Kind   `json:"kind"`
 	Table     string `json:"table"`
-	Partition string `json:"partition"` // source key
-	Offset    int64  `json:"offset"`
+	Partition string `json:"partition"` // source key, or what the row says if the source has no such partition
+	Record    string `json:"record"`    // its offset or sequence number
 	Sub       int32  `json:"sub"`
 }
 
@@ -48,7 +46,7 @@ type Report struct {
 	Duplicated   int64            `json:"duplicated"`
 	Unexpected   int64            `json:"unexpected"`
 	Differs      int64            `json:"differs"`
-	Pending      int64            `json:"pending"` // between the group position and the end of the log
+	Pending      int64            `json:"pending"` // between the group position and the end of the log; 0 of logs whose positions have no distance
 	Unverifiable int64            `json:"unverifiable"`
 	Dropped      map[string]int64 `json:"dropped,omitempty"` // by the name of the rule
 	Findings     []Finding        `json:"findings,omitempty"`
@@ -75,10 +73,10 @@ func (r *Report) ExitCode() int {
 	return ExitProven
 }
 
-// find counts a violation and keeps the first coordinates of its kind.
-func (r *Report) find(keep int, k Kind, table string, p pipeline.Partition, u unit) {
+// find counts a violation and keeps the first of its kind.
+func (r *Report) find(keep int, f Finding) {
 	var n *int64
-	switch k {
+	switch f.Kind {
 	case Lost:
 		n = &r.Lost
 	case Duplicated:
@@ -88,10 +86,10 @@ func (r *Report) find(keep int, k Kind, table string, p pipeline.Partition, u un
 	case Differs:
 		n = &r.Differs
 	default:
-		panic("BUG: finding of kind " + k)
+		panic("BUG: finding of kind " + f.Kind)
 	}
 	if *n++; *n <= int64(keep) {
-		r.Findings = append(r.Findings, Finding{k, table, p.Key(), u.off, u.sub})
+		r.Findings = append(r.Findings, f)
 	}
 }
 
@@ -127,7 +125,7 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintf(&b, "  note: %s\n", n)
 	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "  %s: table %s, %s offset %d sub %d\n", f.Kind, f.Table, f.Partition, f.Offset, f.Sub)
+		fmt.Fprintf(&b, "  %s: table %s, %s record %s sub %d\n", f.Kind, f.Table, f.Partition, f.Record, f.Sub)
 	}
 	n, err := io.WriteString(w, b.String())
 	return int64(n), err

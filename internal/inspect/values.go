@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -348,32 +349,77 @@ func (v *verifier) scan(ctx context.Context, t *table, visit func(Row) error) er
 		if err != nil {
 			return err
 		}
-		var at [4]arrow.Array
-		for k, name := range []string{schema.ColTopicID, schema.ColPartition, schema.ColOffset, schema.ColSub} {
-			is := rec.Schema().FieldIndices(name)
-			if len(is) == 0 {
-				return fmt.Errorf("it has no column %s", name)
-			}
-			at[k] = rec.Column(is[0])
+		cols, err := columnsOf(rec, append(v.where.Columns(), schema.ColSub))
+		if err != nil {
+			return err
 		}
-		part, ok := at[1].(*array.Int32)
-		off, ok2 := at[2].(*array.Int64)
-		sub, ok3 := at[3].(*array.Int32)
-		if !ok || !ok2 || !ok3 {
-			return errors.New("its columns of coordinates have other types than ours")
-		}
+		subs := cols[len(cols)-1].Ints
+		at := v.where.Places(cols)
 		for i := range values {
-			if at[0].IsNull(i) || part.IsNull(i) || off.IsNull(i) {
+			log, place := at(i)
+			if log == "" {
 				continue // of another writer
 			}
-			id, err := text(at[0], i)
-			if err != nil {
-				return err
-			}
-			if err := visit(Row{TopicID: id, Partition: part.Value(i), Offset: off.Value(i), Sub: sub.Value(i), value: values[i]}); err != nil {
+			if err := visit(Row{Log: log, Place: place, Sub: int32(subs[i]), value: values[i]}); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// columnsOf returns columns of a batch by their names.
+func columnsOf(rec arrow.RecordBatch, names []string) ([]pipeline.Column, error) {
+	cols := make([]pipeline.Column, len(names))
+	for k, name := range names {
+		var is []int
+		if rec != nil {
+			is = rec.Schema().FieldIndices(name)
+		}
+		if len(is) == 0 {
+			return nil, fmt.Errorf("there is no column %s", name)
+		}
+		var err error
+		if cols[k], err = columnOf(rec.Column(is[0])); err != nil {
+			return nil, fmt.Errorf("column %s: %w", name, err)
+		}
+	}
+	return cols, nil
+}
+
+// columnOf reads a column of numbers or texts.
+func columnOf(col arrow.Array) (pipeline.Column, error) {
+	n := col.Len()
+	c := pipeline.Column{Null: make([]bool, n)}
+	for i := range c.Null {
+		c.Null[i] = col.IsNull(i)
+	}
+	switch a := col.(type) {
+	case *array.Int32:
+		c.Ints = make([]int64, n)
+		for i, x := range a.Int32Values() {
+			c.Ints[i] = int64(x)
+		}
+	case *array.Int64:
+		c.Ints = a.Int64Values()
+	case *array.String:
+		c.Bytes = make([][]byte, n)
+		for i := range n {
+			c.Bytes[i] = []byte(a.Value(i))
+		}
+	case *array.Dictionary:
+		words, err := columnOf(a.Dictionary())
+		if err != nil || words.Bytes == nil {
+			return c, fmt.Errorf("a dictionary of %v is not known", a.Dictionary().DataType())
+		}
+		c.Bytes = make([][]byte, n)
+		for i := range n {
+			if !c.Null[i] {
+				c.Bytes[i] = words.Bytes[a.GetValueIndex(i)]
+			}
+		}
+	default:
+		return c, fmt.Errorf("values of type %v are not known", col.DataType())
+	}
+	return c, nil
 }

@@ -16,12 +16,12 @@ func TestVerifyComparesValues(t *testing.T) {
 	w.want(Options{Values: true}, proven)
 
 	w.spoil = func(table string, r Row) bool {
-		return table == "a" && r.Offset == 3 && r.Sub == 2 || table == deadTab && r.Offset == 5
+		return table == "a" && r == rowAt(0, 3, 2) || table == deadTab && r == rowAt(0, 5, 0)
 	}
 	w.want(Options{}, proven) // the coordinates are right
 	r := w.want(Options{Values: true}, "lost 0 duplicated 0 unexpected 0 pending 0 unverifiable 0 exit 1")
 	want := []Finding{
-		{Differs, "a", partition(0).Key(), 3, 2}, {Differs, deadTab, partition(0).Key(), 5, 0},
+		{Differs, "a", partition(0).Key(), "3", 2}, {Differs, deadTab, partition(0).Key(), "5", 0},
 	}
 	if r.Differs != 2 || len(r.Findings) != 2 || r.Findings[0] != want[0] || r.Findings[1] != want[1] {
 		t.Errorf("%d differ: %v", r.Differs, r.Findings)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -17,6 +16,13 @@ import (
 type Source interface {
 	pipeline.Log
 	Hint(ctx context.Context, p pipeline.Partition) (pipeline.Hint, error)
+	// Oldest returns the place of the oldest record that can be read, false if there is none.
+	Oldest(ctx context.Context, p pipeline.Partition) (at pipeline.Position, ok bool, err error)
+	// Coordinates reads the columns that say where the record of a row was.
+	Coordinates() pipeline.Coordinates
+	// Distance returns how many numbers lie between two positions, holes included;
+	// false if the source's numbers do not tell.
+	Distance(from, to pipeline.Position) (int64, bool)
 }
 
 // Tables reads the tables of a pipeline without changing them.
@@ -43,10 +49,9 @@ type Pinned struct {
 
 // Row is where a row came from, as its metadata columns say.
 type Row struct {
-	TopicID   string // the incarnation of its partition
-	Partition int32
-	Offset    int64
-	Sub       int32
+	Log   string // of the record, in the words of the columns
+	Place pipeline.Position
+	Sub   int32
 
 	value sum
 }
@@ -110,22 +115,20 @@ func Verify(ctx context.Context, d Deps, o Options) (*Report, error) {
 
 // verifier is one verification: what was pinned, and what was found.
 type verifier struct {
-	d      Deps
-	o      Options
-	log    *pipeline.Decisions
-	revs   []revision
-	parts  []*part
-	byID   map[partID]*part // as rows say it
-	old    map[string]bool  // topic ids of streams that were read and are gone
-	tables []*table
-	byName map[string]*table
-	hash   *hasher // nil: values are not compared
-	report *Report
-}
-
-type partID struct {
-	topicID string
-	number  int32
+	d     Deps
+	o     Options
+	log   *pipeline.Decisions
+	revs  []revision
+	where pipeline.Coordinates // how rows say where their records were
+	parts []*part
+	logs  map[string]*part // by what rows say; nil: it is none of parts
+	// streams are those that were ever read; live ones are there.
+	streams []pipeline.Partition
+	live    map[pipeline.Partition]bool
+	tables  []*table
+	byName  map[string]*table
+	hash    *hasher // nil: values are not compared
+	report  *Report
 }
 
 // table is a table that rows are expected in.
@@ -143,26 +146,31 @@ func (t *table) schema() *schema.Schema {
 	return t.pin.Schema
 }
 
-// part is one partition and the offsets that are compared.
+// part is one partition and what of it is compared.
 type part struct {
-	index    int32
-	raw      pipeline.Partition // as the source calls it
-	id       pipeline.Partition // as the log and the tables call it
-	from, to int64              // offsets that are read and compared
-	low      int64              // below it every table must have its rows: G, or -1
-	end      int64              // of the log
-	gaps     []interval         // accepted losses
-	marks    []int64            // by table: what it must have, max of its watermark and low
-	opaque   bool               // its rows cannot be told from those of an earlier log
+	index  int32
+	raw    pipeline.Partition  // as the source calls it
+	id     pipeline.Partition  // as the log and the tables call it
+	run                        // what is read and compared
+	low    pipeline.Position   // below it every table must have its rows: G, or "" if that is void
+	gaps   []run               // accepted losses
+	marks  []pipeline.Position // by table: what it must have, the later of its watermark and low
+	opaque bool                // its rows cannot be told from those of an earlier log
 }
 
-type interval struct{ from, to int64 }
+// run is the positions from one to another of a partition.
+type run struct{ from, to pipeline.Position }
 
-func (i interval) has(off int64) bool { return off >= i.from && off < i.to }
+func (r run) has(at pipeline.Position) bool { return at >= r.from && at < r.to }
 
-func within(is []interval, off int64) bool {
-	for _, i := range is {
-		if i.has(off) {
+func (r run) empty() bool { return r.from >= r.to }
+
+// and returns what two runs have in common.
+func (r run) and(o run) run { return run{max(r.from, o.from), min(r.to, o.to)} }
+
+func within(rs []run, at pipeline.Position) bool {
+	for _, r := range rs {
+		if r.has(at) {
 			return true
 		}
 	}
@@ -181,7 +189,7 @@ func (v *verifier) compare(ctx context.Context) error {
 		if len(bad) == 0 {
 			return nil
 		}
-		if positions(bad) <= w.limit || w.width == 1 {
+		if units(bad) <= w.limit || w.width == 1 {
 			return v.details(ctx, bad, w.limit)
 		}
 		finer := newWindows(v.o.Memory)
@@ -196,15 +204,16 @@ func (v *verifier) compare(ctx context.Context) error {
 	}
 }
 
-// span is offsets of one partition.
+// span is a run of one partition, and how many units were seen in it.
 type span struct {
 	part *part
-	interval
+	run
+	units int64
 }
 
-func positions(ss []span) (n int64) {
+func units(ss []span) (n int64) {
 	for _, s := range ss {
-		n += s.to - s.from
+		n += s.units
 	}
 	return n
 }
@@ -212,7 +221,7 @@ func positions(ss []span) (n int64) {
 func (v *verifier) whole() []span {
 	var out []span
 	for _, p := range v.parts {
-		out = append(out, span{p, interval{p.from, p.to}})
+		out = append(out, span{part: p, run: p.run})
 	}
 	return clip(out)
 }
@@ -221,7 +230,7 @@ func (v *verifier) whole() []span {
 func clip(ss []span) []span {
 	var out []span
 	for _, s := range ss {
-		if s.from, s.to = max(s.from, s.part.from), min(s.to, s.part.to); s.from < s.to {
+		if s.run = s.and(s.part.run); !s.empty() {
 			out = append(out, s)
 		}
 	}
@@ -232,16 +241,18 @@ func clip(ss []span) []span {
 // spans. The first pass also books what cannot be judged.
 func (v *verifier) pass(ctx context.Context, w *windows, spans []span, first bool) error {
 	for _, s := range spans {
-		err := v.read(ctx, s, first, func(u item, t *table) {
-			if t.halt != nil {
-				if first {
+		w.begin(s)
+		err := v.read(ctx, s, visitor{
+			first:   first,
+			records: func(p *part, places []pipeline.Position) { w.records(p.index, places) },
+			unit: func(u item, t *table) {
+				switch {
+				case t.halt != nil && first:
 					v.report.Unverifiable++
+				case t.halt == nil && u.at < s.part.must(t):
+					w.add(t.index, u, +1)
 				}
-				return
-			}
-			if u.off < s.part.must(t) {
-				w.add(t.index, u, +1)
-			}
+			},
 		})
 		if err != nil {
 			return err
@@ -250,8 +261,8 @@ func (v *verifier) pass(ctx context.Context, w *windows, spans []span, first boo
 	return v.rows(ctx, spans, first, func(t *table, u item) { w.add(t.index, u, -1) })
 }
 
-// must returns the offset below which a table has to have its rows.
-func (p *part) must(t *table) int64 {
+// must returns the position below which a table has to have its rows.
+func (p *part) must(t *table) pipeline.Position {
 	if int(t.index) < len(p.marks) {
 		return p.marks[t.index]
 	}
@@ -261,9 +272,9 @@ func (p *part) must(t *table) int64 {
 // rows visits what the tables hold within the spans. On the first pass, rows that
 // no span covers are booked.
 func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit func(*table, item)) error {
-	in := make([][]interval, len(v.parts))
+	in := make([][]run, len(v.parts))
 	for _, s := range clip(spans) { // the source may have turned out shorter
-		in[s.part.index] = append(in[s.part.index], s.interval)
+		in[s.part.index] = append(in[s.part.index], s.run)
 	}
 	for _, t := range v.tables {
 		if t.pin == nil {
@@ -273,27 +284,27 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 			if first {
 				v.report.Rows[t.name]++
 			}
-			p := v.byID[partID{r.TopicID, r.Partition}]
+			p := v.partOf(r.Log)
 			if p == nil {
 				if first {
 					v.stranger(t, r)
 				}
 				return nil
 			}
-			u := item{unit{p.index, r.Sub, r.Offset}, r.value}
+			u := item{unit{p.index, r.Sub, r.Place}, r.value}
 			switch {
-			case within(p.gaps, u.off), t.left(p, u.off):
-			case within(in[p.index], u.off):
+			case within(p.gaps, u.at), t.left(p, u.at):
+			case within(in[p.index], u.at):
 				visit(t, u)
 			case first && p.opaque:
 				v.report.Unverifiable++
-			case first && u.off < p.from:
+			case first && u.at < p.from:
 				v.report.Unverifiable++
 				v.report.note("%s holds rows of %v that the source no longer has", t.name, p.id)
-			case first && p.broken(u.off):
+			case first && p.broken(u.at):
 				v.report.Unverifiable++
 			case first:
-				v.report.find(v.o.Findings, Unexpected, t.name, p.id, u.unit)
+				v.find(Unexpected, t, p.id.Key(), u.unit)
 			}
 			return nil
 		})
@@ -309,40 +320,71 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 	return nil
 }
 
-// broken reports whether an offset lies where the source could not be read.
-func (p *part) broken(off int64) bool { return off >= p.to && off < max(p.low, p.to, p.highest()) }
+// broken reports whether a place is where the source could not be read.
+func (p *part) broken(at pipeline.Position) bool { return at >= p.to && at < max(p.low, p.highest()) }
 
-func (p *part) highest() (m int64) {
+func (p *part) highest() (m pipeline.Position) {
 	for _, at := range p.marks {
 		m = max(m, at)
 	}
 	return m
 }
 
+// partOf returns the partition that rows say, nil if the source does not have it.
+func (v *verifier) partOf(log string) *part {
+	p, known := v.logs[log]
+	if !known {
+		for _, q := range v.parts {
+			if named, ok := v.where.Partition(q.raw, log); ok && named == q.raw {
+				p = q
+			}
+		}
+		v.logs[log] = p
+	}
+	return p
+}
+
 // stranger books a row of a partition that the source does not have.
 func (v *verifier) stranger(t *table, r Row) {
-	if v.old[r.TopicID] {
-		v.report.Unverifiable++
-		v.report.note("%s holds rows of topic id %s, which the source no longer has", t.name, r.TopicID)
-		return
+	for _, s := range v.streams {
+		p, ok := v.where.Partition(s, r.Log)
+		if _, read := t.pin.Ledger.Marks[p]; ok && (read || !v.live[s]) {
+			v.report.Unverifiable++
+			v.report.note("%s holds rows of %v, which the source no longer has", t.name, p)
+			return
+		}
 	}
-	p := pipeline.Partition{Kind: "kafka", Incarnation: r.TopicID, ID: strconv.Itoa(int(r.Partition))}
-	v.report.find(v.o.Findings, Unexpected, t.name, p, unit{0, r.Sub, r.Offset})
+	v.find(Unexpected, t, r.Log, unit{0, r.Sub, r.Place})
+}
+
+// find books a violation.
+func (v *verifier) find(k Kind, t *table, log string, u unit) {
+	v.report.find(v.o.Findings, Finding{k, t.name, log, v.where.Number(u.at), u.sub})
 }
 
 // left reports whether an operator chose to leave a table's rows out there.
-func (t *table) left(p *part, off int64) bool {
+func (t *table) left(p *part, at pipeline.Position) bool {
 	if t.pin == nil {
 		return false
 	}
 	for _, s := range t.pin.Left {
-		from, err := offset(s.From.At)
-		to, errTo := offset(s.To.At)
-		if s.Partition == p.id && err == nil && errTo == nil && off >= from && off < to {
+		if s.Partition == p.id && (run{s.From.At, s.To.At}).has(at) {
 			return true
 		}
 	}
 	return false
+}
+
+// count returns how many numbers a run has, 1 if they cannot be counted: enough to
+// say that it is not empty.
+func (v *verifier) count(r run) int64 {
+	if r.empty() {
+		return 0
+	}
+	if n, ok := v.d.Source.Distance(r.from, r.to); ok {
+		return n
+	}
+	return 1
 }
 
 var errMoved = errors.New("the pipeline's decisions keep changing: try again when it has settled")

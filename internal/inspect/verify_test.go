@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -82,11 +83,9 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		}
 	}
 	at := func(k Kind, table string, part int, off int64, sub int32) *Finding {
-		return &Finding{k, table, partition(part).Key(), off, sub}
+		return &Finding{k, table, partition(part).Key(), strconv.FormatInt(off, 10), sub}
 	}
-	row := func(part int32, off int64, sub int32) Row {
-		return Row{TopicID: topicID, Partition: part, Offset: off, Sub: sub}
-	}
+	row := rowAt
 
 	f("a row is gone", func(w *world) {
 		w.rows["a"] = slices.DeleteFunc(w.rows["a"], func(r Row) bool { return r == row(0, 3, 2) })
@@ -108,7 +107,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", at(Unexpected, "a", 0, 2, 0))
 	f("a row beyond the log", func(w *world) { w.rows["a"] = append(w.rows["a"], row(0, 500, 0)) },
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", at(Unexpected, "a", 0, 500, 0))
-	f("a row of a topic nobody knows", func(w *world) { w.rows["a"] = append(w.rows["a"], Row{TopicID: "other", Offset: 1}) },
+	f("a row of a topic nobody knows", func(w *world) { w.rows["a"] = append(w.rows["a"], Row{Log: "other/0", Place: position(1)}) },
 		"lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1", nil)
 	f("a dead letter is gone", func(w *world) { w.rows[deadTab] = w.rows[deadTab][1:] },
 		"lost 1 duplicated 0 unexpected 0 pending 0 unverifiable 0 exit 1", at(Lost, deadTab, 0, 5, 0))
@@ -127,7 +126,7 @@ func TestVerifyPending(t *testing.T) {
 
 	// One table is ahead of the group position: its rows count, the other's do not yet.
 	p := partition(0)
-	w.rows["a"] = append(w.rows["a"], Row{TopicID: topicID, Offset: 10}, Row{TopicID: topicID, Offset: 12})
+	w.rows["a"] = append(w.rows["a"], rowAt(0, 10, 0), rowAt(0, 12, 0))
 	w.tables["a"].Ledger.Marks[p] = pipeline.Mark{At: pipeline.Cursor{At: position(13)}}
 	w.want(Options{}, "lost 0 duplicated 0 unexpected 0 pending 3 unverifiable 0 exit 0")
 	w.rows["a"] = w.rows["a"][:len(w.rows["a"])-1]
@@ -205,7 +204,7 @@ func TestVerifyListsDecisions(t *testing.T) {
 	w.entry(pipeline.Entry{Kind: pipeline.KindGap, Partition: partition(0).Key(), From: position(0), To: position(3)})
 	w.entry(pipeline.Entry{Kind: pipeline.KindForfeit, Table: "b"})
 	w.tables["a"].Left = []pipeline.Span{{Partition: partition(0), From: pipeline.Cursor{At: position(9)}, To: pipeline.Cursor{At: position(10)}}}
-	w.rows["a"] = slices.DeleteFunc(w.rows["a"], func(r Row) bool { return r.Partition == 0 && r.Offset == 9 })
+	w.rows["a"] = slices.DeleteFunc(w.rows["a"], func(r Row) bool { return r == rowAt(0, 9, 0) })
 	r := w.want(Options{}, proven)
 	var kinds []string
 	for _, d := range r.Decisions {
@@ -286,22 +285,38 @@ func TestVerifyInLittleMemory(t *testing.T) {
 
 func TestWindowsKeepWithinTheirLimit(t *testing.T) {
 	w := newWindows(100 * windowBytes)
-	for off := range int64(100_000) {
-		w.add(0, item{unit: unit{off: off * 3}}, +1)
+	place := func(n int) pipeline.Position { return position(int64(n) * 3) }
+	add := func(n int, sign int64) { w.add(0, item{unit: unit{at: place(n)}}, sign) }
+	p := &part{run: run{"", pipeline.End}}
+	for _, s := range []run{{"", place(70_000)}, {place(70_500), pipeline.End}} { // what is between is not compared
+		w.begin(span{part: p, run: s})
+		for n := range 100_000 {
+			if s.has(place(n)) {
+				w.records(0, []pipeline.Position{place(n)})
+				add(n, +1)
+			}
+		}
 	}
-	if int64(len(w.sums)) > w.limit || w.limit != 100 {
-		t.Errorf("%d windows, limit %d", len(w.sums), w.limit)
+	if int64(len(w.sums)) > w.limit || w.count > w.limit || w.limit != 100 {
+		t.Errorf("%d sums of %d windows, limit %d", len(w.sums), w.count, w.limit)
 	}
-	for off := range int64(100_000) {
-		w.add(0, item{unit: unit{off: (99_999 - off) * 3}}, -1)
+	for n := range 100_000 {
+		if n = 99_999 - n; n < 70_000 || n >= 70_500 {
+			add(n, -1)
+		}
 	}
-	if bad := w.differing([]*part{{}}); len(bad) > 0 {
+	if bad := w.differing([]*part{p}); len(bad) > 0 {
 		t.Errorf("%d windows differ", len(bad))
 	}
-	w.add(0, item{unit: unit{off: 300}}, +1)
-	w.add(0, item{unit: unit{off: 303}}, -1)
-	if bad := w.differing([]*part{{}}); len(bad) != 1 || !bad[0].has(300) {
+	add(100, +1)
+	add(101, -1)
+	add(69_999, +1)
+	bad := w.differing([]*part{p})
+	if len(bad) != 2 || !bad[0].has(place(100)) || !bad[1].has(place(69_999)) || bad[1].has(place(70_001)) {
 		t.Errorf("differing: %v", bad)
+	}
+	if n := units(bad); n < 4 || n > 2*(2*2048+3) {
+		t.Errorf("%d units in windows of %d records", n, w.width)
 	}
 }
 
