@@ -369,6 +369,58 @@ func TestRouteWhole(t *testing.T) {
 	f("myshop.orders", "rejected")
 }
 
+// What a stage has split may hold several values: they are numbered on through the
+// record, whatever the rule, so that no two units of a record have one number.
+func TestRouteNumbersOn(t *testing.T) {
+	f := func(rule Rule) {
+		t.Helper()
+		r, err := NewRoute(RouteConfig{Rules: []Rule{rule}, Options: schema.Options{SkipEmpty: true}}, admitAll)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &pipeline.Batch{Name: "s"}
+		for _, u := range []struct {
+			val      string
+			rec, sub int32
+		}{
+			{`{"k":"a"}{"k":"b"}`, 0, 0}, {`{"k":"c"}`, 0, 1}, {`{"k":`, 0, 2}, {``, 0, 3}, {`{"k":"d"}`, 0, 9}, // 4 to 8 were dropped
+			{`{"k":"e"}`, 1, 0}, {`{"k":"f"} nonsense {"k":"g"}`, 1, 1}, {`{"k":"h"}`, 1, 2},
+		} {
+			b.Values, b.Src, b.Sub = append(b.Values, []byte(u.val)), append(b.Src, u.rec), append(b.Sub, u.sub)
+		}
+		if err := r.Process(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for i, v := range b.Values {
+			got = append(got, fmt.Sprintf("%d.%d %s", b.Src[i], b.Sub[i], v))
+		}
+		for _, x := range b.Rejects {
+			got = append(got, fmt.Sprintf("%d.%d rejected for %q", x.Rec, x.Sub, x.Table))
+		}
+		want := []string{
+			`0.0 {"k":"a"}`, `0.1 {"k":"b"}`, `0.2 {"k":"c"}`, `0.9 {"k":"d"}`, `1.0 {"k":"e"}`, `1.1 {"k":"f"}`, `1.3 {"k":"h"}`,
+			fmt.Sprintf(`0.3 rejected for %q`, meant(rule)), fmt.Sprintf(`1.2 rejected for %q`, meant(rule)),
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%+v: %s", rule, d)
+		}
+		if n := b.Dropped[schema.SkipEmpty]; n != 1 {
+			t.Errorf("dropped %v", b.Dropped)
+		}
+	}
+	f(Rule{Table: "all"})
+	f(Rule{Field: "/k", Table: "t_{value}"})
+}
+
+// meant is the table that all units go to by a rule, "" if each says its own.
+func meant(r Rule) string {
+	if r.Field == "" {
+		return r.Table
+	}
+	return ""
+}
+
 func TestRouteStops(t *testing.T) {
 	gone := errors.New("log unreachable")
 	r, err := NewRoute(RouteConfig{Rules: []Rule{{Field: "/t", Table: "{value}"}}},

@@ -45,7 +45,8 @@ type RouteConfig struct {
 }
 
 // Route is the stage that makes the parts of a batch. Batches that go to one table
-// as a whole are not looked into.
+// as a whole are not looked into, unless a stage before has split their records: what
+// it made of them may hold several values, and these are numbered on through the record.
 type Route struct {
 	cfg      RouteConfig
 	paths    [][]string // of the rules' fields
@@ -54,7 +55,7 @@ type Route struct {
 	split    *schema.Splitter
 
 	known  map[string]bool // answers of admit
-	units  []int32
+	all    []int32
 	values [][]byte
 	src    []int32
 	sub    []int32
@@ -118,14 +119,15 @@ func parsePointer(p string) ([]string, error) {
 func (r *Route) Process(ctx context.Context, b *pipeline.Batch) error {
 	switch i, table := find(r.cfg.Rules, b.Name); {
 	case i < 0:
-	case r.cfg.Rules[i].Field == "":
+	case r.cfg.Rules[i].Field == "" && b.Sub == nil:
 		r.whole(b, table)
 		return nil
 	default:
-		return r.byField(ctx, b, &r.cfg.Rules[i], r.paths[i], table)
+		return r.units(ctx, b, &r.cfg.Rules[i], r.paths[i], table)
 	}
 	for i, v := range b.Values {
-		b.Rejects = append(b.Rejects, reject(b, int32(i), schema.Reject{
+		u := int32(i)
+		b.Rejects = append(b.Rejects, reject(b, u, subOf(b, u, 0), schema.Reject{
 			Code: CodeRoute, Message: fmt.Sprintf("no route is for the stream %q", b.Name), Payload: v,
 		}))
 	}
@@ -145,31 +147,33 @@ func find(rules []Rule, stream string) (i int, table string) {
 
 // whole sends the batch to one table.
 func (r *Route) whole(b *pipeline.Batch, table string) {
-	r.units = r.units[:0]
+	r.all = r.all[:0]
 	for i := range b.Values {
-		r.units = append(r.units, int32(i))
+		r.all = append(r.all, int32(i))
 	}
-	r.parts = append(r.parts[:0], pipeline.Part{Table: table, Units: r.units})
+	r.parts = append(r.parts[:0], pipeline.Part{Table: table, Units: r.all})
 	b.Parts = r.parts
 }
 
-// reject returns a reject of unit u of a batch that is not split yet, or of the
-// sub-th part of it.
-func reject(b *pipeline.Batch, u int32, r schema.Reject) pipeline.Reject {
-	return pipeline.Reject{
-		Rec: b.Record(u), Sub: subOf(b, u, r.Sub), Code: r.Code, Message: r.Message, Path: r.Path, Payload: r.Payload,
-	}
+// reject returns a reject of unit u, or of a part of it, under its number in the record.
+func reject(b *pipeline.Batch, u, sub int32, r schema.Reject) pipeline.Reject {
+	return pipeline.Reject{Rec: b.Record(u), Sub: sub, Code: r.Code, Message: r.Message, Path: r.Path, Payload: r.Payload}
 }
 
-// byField splits the records and sends every unit where its field says.
-func (r *Route) byField(ctx context.Context, b *pipeline.Batch, rule *Rule, path []string, template string) error {
+// units splits the values and sends every unit where the rule says.
+func (r *Route) units(ctx context.Context, b *pipeline.Batch, rule *Rule, path []string, template string) error {
 	r.values, r.src, r.sub = r.values[:0], r.src[:0], r.sub[:0]
 	r.parts = r.parts[:0]
 	clear(r.byName)
 	clear(r.target)
-	for i, rec := range b.Values {
+	rec, next := int32(-1), int32(0) // the record, and the next number in it that is free
+	for i, val := range b.Values {
 		u := int32(i)
-		if skip := r.split.Open(rec); skip != "" {
+		if at := b.Record(u); at != rec {
+			rec, next = at, 0
+		}
+		first := max(next, subOf(b, u, 0))
+		if skip := r.split.Open(val); skip != "" {
 			b.Drop(skip, 1)
 			continue
 		}
@@ -179,20 +183,26 @@ func (r *Route) byField(ctx context.Context, b *pipeline.Batch, rule *Rule, path
 				break
 			}
 			if unit.Reject != nil {
-				b.Rejects = append(b.Rejects, reject(b, u, *unit.Reject))
+				next = first + unit.Reject.Sub + 1
+				bad := reject(b, u, next-1, *unit.Reject)
+				if rule.Field == "" {
+					bad.Table = template
+				}
+				b.Rejects = append(b.Rejects, bad)
 				continue
 			}
+			next = first + unit.Sub + 1
 			table, why, err := r.table(ctx, rule, path, template)
 			if err != nil {
 				return err
 			}
 			if why != "" {
-				b.Rejects = append(b.Rejects, reject(b, u, r.split.Refuse(CodeRoute, why, rule.Field)))
+				b.Rejects = append(b.Rejects, reject(b, u, next-1, r.split.Refuse(CodeRoute, why, rule.Field)))
 				continue
 			}
 			r.send(table, int32(len(r.values)))
 			r.values = append(r.values, unit.Value)
-			r.src, r.sub = append(r.src, b.Record(u)), append(r.sub, subOf(b, u, unit.Sub))
+			r.src, r.sub = append(r.src, rec), append(r.sub, next-1)
 		}
 	}
 	b.Values, b.Src, b.Sub, b.Parts = r.values, r.src, r.sub, r.parts
@@ -215,6 +225,9 @@ const maxKnown = 10_000
 
 // table returns the table of the unit that was found last, or why it has none.
 func (r *Route) table(ctx context.Context, rule *Rule, path []string, template string) (table, why string, err error) {
+	if rule.Field == "" {
+		return template, "", nil
+	}
 	value, ok := r.split.Scalar(path)
 	if !ok {
 		return "", "the record has no text, number or boolean at " + rule.Field, nil
