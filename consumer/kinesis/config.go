@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Config says what to read and how.
+// Config says which data streams to read and how.
 type Config struct {
 	// Streams are the data streams to read, by name or ARN. A stream of another
 	// account needs its ARN.
@@ -84,6 +84,9 @@ const (
 	shardBytes     = 2 << 20  // bytes read from each shard and second
 )
 
+// MinFetchBytes is the least that Config.FetchBytes may be: the largest record.
+const MinFetchBytes = maxRecordBytes
+
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{Start: "trim_horizon", PollInterval: time.Second, FetchBytes: 64 << 20, ShardRefresh: 30 * time.Second,
@@ -157,4 +160,12 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// StreamName returns the name of a stream that is given by name or ARN.
+func StreamName(stream string) string {
+	if _, name, ok := strings.Cut(stream, ":stream/"); ok {
+		return name
+	}
+	return stream
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -271,6 +272,12 @@ func (s *Source) Locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	return pipeline.Cursor{At: at}, nil
 }
 
+// Oldest returns the place of the oldest record, false if the shard has none.
+func (s *Source) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+	c, err := s.Locate(ctx, p, time.Time{})
+	return c.At, strings.HasSuffix(string(c.At), beforeMark), err
+}
+
 func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) (pipeline.Position, error) {
 	dir, err := s.connect(ctx)
 	if err != nil {
@@ -357,10 +364,10 @@ func (s *Source) open(ctx context.Context, p pipeline.Partition, st pipeline.Sta
 }
 
 // Unpack returns a fresh stage that takes aggregates of the Kinesis Producer Library
-// apart. It comes before all other stages.
-func (s *Source) Unpack() *Unpack {
+// apart, by a value of [Config.WrongShard]. It comes before all other stages.
+func (s *Source) Unpack(wrongShard string) *Unpack {
 	u := &Unpack{}
-	if s.cfg.WrongShard == Drop {
+	if wrongShard == Drop {
 		u.ranges = func(p pipeline.Partition) (hashRange, error) { return s.dir().hashes(p) }
 	}
 	return u

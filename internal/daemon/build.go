@@ -25,18 +25,20 @@ type unit struct {
 	tables []string // that are known by name
 	cfg    pipeline.Config
 	src    *source
+	where  pipeline.Coordinates // how rows say where their records were
 	snk    *sink
 	store  *control.Store
 	ctl    *pipeline.Control
 	line   commandLine
 	plan   pipeline.Plan
 	share  *pipeline.Share
+	run    *pipeline.Pipeline // nil: operators look at it, and no worker is here
 }
 
 // build makes the unit of a pipeline. watched may be nil.
 func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logger, watched *telemetry.Watched) (*unit, error) {
 	p := f.Pipelines[name]
-	u := &unit{name: name, to: p.Sink.kind, share: mem.budget.Share(), plan: planOf(name, mem.decoders, watched)}
+	u := &unit{name: name, to: p.Sink.kind, share: mem.budget.Share()}
 	u.line = f.commandLine(name)
 	log = u.line.logger(log)
 	own := log // the pipeline adds its name itself
@@ -52,7 +54,7 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 	}
 	u.store = control.New(bucket)
 	u.ctl = pipeline.NewControl(u.store, name, worker())
-	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, budget: flowing(mem.size), watched: watched}
+	d := deps{name: name, log: log, share: u.share, ctl: u.ctl, store: u.store, starts: u.starts, budget: flowing(mem.size), watched: watched}
 	so, err := chosenSource(p.Source.component)
 	if err != nil {
 		return nil, err
@@ -60,7 +62,8 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 	if u.src, err = so.build(p.Source.cfg, d); err != nil {
 		return nil, fmt.Errorf("pipeline %q: source %s: %w", name, so.name, err)
 	}
-	d.columns, d.dead = so.columns(p.Source.cfg), p.deadLetterTable(name)
+	d.columns, d.where, d.dead = so.columns(p.Source.cfg), so.where, p.deadLetterTable(name)
+	u.where, u.plan = so.where, planOf(name, mem.decoders, u.src.unpack, watched)
 	if u.snk, err = sk.build(p.Sink.cfg, d); err != nil {
 		u.close(ctx)
 		return nil, fmt.Errorf("pipeline %q: sink %s: %w", name, sk.name, err)
@@ -71,7 +74,7 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 		return nil, err
 	}
 	u.tables = to.named()
-	text, err := pureOf(name, &p, sk.columns(p.Sink.cfg))
+	text, err := pureOf(name, &p, so, sk.columns(p.Sink.cfg))
 	if err != nil {
 		u.close(ctx)
 		return nil, err
@@ -83,6 +86,14 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 		Logger:    own,
 	}
 	return u, nil
+}
+
+// starts returns where reading of partitions would begin now.
+func (u *unit) starts(ctx context.Context, ps []pipeline.Partition) (map[pipeline.Partition]pipeline.Position, error) {
+	if u.run == nil {
+		return nil, errors.New("BUG: partitions are asked for where none is read")
+	}
+	return u.run.Starts(ctx, ps)
 }
 
 // close gives back what the unit holds.

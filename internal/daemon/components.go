@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/firehosed/firehosed/consumer/kinesis"
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/internal/telemetry"
@@ -33,18 +34,23 @@ type deps struct {
 	name    string // of the pipeline
 	log     *slog.Logger
 	share   *pipeline.Share
-	budget  int64              // of the process, in bytes
-	ctl     *pipeline.Control  // of sinks
-	columns *schema.Schema     // of sinks: what the source knows of each record
-	dead    string             // of sinks: the dead-letter table
-	watched *telemetry.Watched // of sinks: who counts; nil: nobody
+	budget  int64                // of the process, in bytes
+	ctl     *pipeline.Control    // of sinks
+	store   pipeline.Store       // of sources: what has to be remembered, in the control prefix
+	starts  kinesis.Starts       // of sources: where reading would begin now
+	columns *schema.Schema       // of sinks: what the source knows of each record
+	where   pipeline.Coordinates // of sinks: how rows say where their records were
+	dead    string               // of sinks: the dead-letter table
+	watched *telemetry.Watched   // of sinks: who counts; nil: nobody
 }
 
 // sourceKind is a source to choose, with what must be known of it before it is built.
 type sourceKind struct {
 	kind[source]
 	columns func(cfg any) *schema.Schema // what it knows of each record: its metadata columns
+	where   pipeline.Coordinates         // how rows say where their records were, in those columns
 	streams func(cfg any) decode.Streams // that it reads
+	judges  func(cfg any, part *pure)    // sets what of it decides the fate of records; nil: nothing does
 }
 
 // source is a source as the daemon uses it.
@@ -53,7 +59,10 @@ type source struct {
 	start    time.Time                                      // where the very first start begins
 	check    func(ctx context.Context) error                // can it be reached, is there something to read
 	position func(text string) (pipeline.Position, error)   // as an operator writes it
-	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included
+	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included; false: its numbers do not tell
+	behind   func() map[pipeline.Partition]time.Duration    // how far what this worker reads is behind; nil: distance tells
+	unpack   func(part *pure) pipeline.Stage                // a fresh stage that comes before all others; nil: there is none
+	oldest   func(ctx context.Context, p pipeline.Partition) (at pipeline.Position, ok bool, err error)
 	close    func()
 }
 

@@ -68,7 +68,7 @@ func checkIcebergTables(cfg *iceberg.Config, t targets) error {
 }
 
 func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
-	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(ownColumns(d.columns, d.dead)), iceberg.WithMemory(d.budget)}
+	opts := []iceberg.Option{iceberg.WithLogger(d.log), iceberg.WithColumns(ownColumns(d.columns, d.dead)), iceberg.WithMemory(d.budget), iceberg.WithCoordinates(d.where)}
 	if d.watched != nil {
 		opts = append(opts, iceberg.WithObserver(iceberg.Observer{Sent: d.watched.Sent, File: d.watched.File}))
 	}
@@ -81,7 +81,7 @@ func newIceberg(cfg iceberg.Config, d deps) (*sink, error) {
 		check:   func(ctx context.Context) error { return checkIceberg(ctx, cfg, sk) },
 		inspect: func(ctx context.Context, table string) (tableState, error) { return inspectIceberg(ctx, sk, table) },
 		refusal: sk.Refusal,
-		tables:  icebergTables{sk},
+		tables:  icebergTables{sk, d.where},
 		maintain: func(ctx context.Context, table string) error {
 			_, err := sk.Maintain(ctx, table)
 			return err

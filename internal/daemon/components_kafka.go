@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/firehosed/firehosed/consumer/kafka"
+	"github.com/firehosed/firehosed/consumer/kinesis"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/pipeline/decode"
 	"github.com/firehosed/firehosed/schema"
@@ -17,8 +18,15 @@ import (
 func sources() []sourceKind {
 	return []sourceKind{{
 		kind:    kindOf("kafka", kafka.DefaultConfig, newKafka),
+		where:   kafka.Coordinates{},
 		columns: func(cfg any) *schema.Schema { return kafka.MetaSchema(*cfg.(*kafka.Config)) },
 		streams: func(cfg any) decode.Streams { return kafkaStreams(cfg.(*kafka.Config)) },
+	}, {
+		kind:    kindOf("kinesis", kinesis.DefaultConfig, newKinesis),
+		where:   kinesis.Coordinates{},
+		columns: func(cfg any) *schema.Schema { return kinesis.MetaSchema(*cfg.(*kinesis.Config)) },
+		streams: func(cfg any) decode.Streams { return kinesisStreams(cfg.(*kinesis.Config)) },
+		judges:  func(cfg any, part *pure) { part.WrongShard = cfg.(*kinesis.Config).WrongShard },
 	}}
 }
 
@@ -48,6 +56,7 @@ func newKafka(cfg kafka.Config, d deps) (*source, error) {
 		check:    func(ctx context.Context) error { return checkKafka(ctx, cfg, src) },
 		position: kafkaPosition,
 		distance: kafkaDistance,
+		oldest:   src.Oldest,
 		close:    func() { _ = src.Close() },
 	}, nil
 }

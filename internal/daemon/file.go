@@ -260,7 +260,7 @@ func (p *Pipeline) validate(name string) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if !p.Source.given {
-		bad("source: is missing: write, for example, source: {kafka: {brokers: [localhost:9092], topics: [orders]}}")
+		bad("source: is missing: write, for example, source: {kafka: {brokers: [localhost:9092], topics: [orders]}} or source: {kinesis: {streams: [orders]}}")
 	}
 	if !p.Sink.given {
 		bad("sink: is missing: write, for example, sink: {iceberg: {warehouse: ./lake}}")

@@ -170,7 +170,7 @@ pipelines:
 	)
 	f("pipelines: {a: {"+someSource+", sink: {icebreg: {}}}, b: {}}",
 		`f.yaml:1:75: pipelines.a.sink.icebreg: unknown key; did you mean "iceberg"?`,
-		"f.yaml:1:93: pipelines.b.source: is missing: write, for example, source: {kafka: {brokers: [localhost:9092], topics: [orders]}}",
+		"f.yaml:1:93: pipelines.b.source: is missing: write, for example, source: {kafka: {brokers: [localhost:9092], topics: [orders]}} or source: {kinesis: {streams: [orders]}}",
 		"f.yaml:1:93: pipelines.b.sink: is missing: write, for example, sink: {iceberg: {warehouse: ./lake}}")
 	f("pipelines:\n  a:\n    source:\n      kafka:\n        brokres: [b:9092]\n        topics: [t]\n    sink: {iceberg: {warehouse: x}}",
 		`f.yaml:5:9: pipelines.a.source.kafka.brokres: unknown key; did you mean "brokers"?`)
@@ -253,7 +253,11 @@ func TestPureIsPure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pure, err := pureOf("shop", &p, sk.columns(p.Sink.cfg))
+		so, err := chosenSource(p.Source.component)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pure, err := pureOf("shop", &p, so, sk.columns(p.Sink.cfg))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,12 +295,12 @@ func TestPureIsPure(t *testing.T) {
 func TestPlan(t *testing.T) {
 	rev := pipeline.Revision{Number: 3, Rules: rulesVersion}
 	text := []byte(`{"routes":[{"topic":"a","table":"x.y"}],"json":{"max_depth":3,"empty":"skip"},"dead_letters":"d","columns":{"x.y":{"n":"decimal(9, 2)"}}}`)
-	if _, err := planOf("shop", nil, nil)(rev, text, nil); err != nil {
+	if _, err := planOf("shop", nil, nil, nil)(rev, text, nil); err != nil {
 		t.Error(err)
 	}
 	f := func(rev pipeline.Revision, text, want string) {
 		t.Helper()
-		if _, err := planOf("shop", nil, nil)(rev, []byte(text), nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := planOf("shop", nil, nil, nil)(rev, []byte(text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}

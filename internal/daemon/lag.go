@@ -28,8 +28,12 @@ type lagWatch struct {
 	}
 }
 
-// run asks again and again until ctx ends.
+// run asks again and again until ctx ends. A source that is told how far it is
+// behind is not asked.
 func (l *lagWatch) run(ctx context.Context) {
+	if l.u.src.behind != nil {
+		return
+	}
 	for {
 		n := l.ask(ctx)
 		t := time.NewTimer(max(lagEvery, time.Duration(n)*lagEach))
@@ -89,6 +93,9 @@ func endOfTime() time.Time { return time.Now().AddDate(100, 0, 0) }
 // lag returns what is not yet committed of the partitions whose end is known, or
 // nil if none is.
 func (l *lagWatch) lag() []telemetry.Lag {
+	if l.u.src.behind != nil {
+		return l.behind()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.mu.ends == nil {
@@ -104,6 +111,14 @@ func (l *lagWatch) lag() []telemetry.Lag {
 		if n, ok := l.u.src.distance(lane.Low, max(end, lane.At)); ok {
 			lags = append(lags, telemetry.Lag{Topic: lane.Name, Partition: lane.ID, Records: n})
 		}
+	}
+	return lags
+}
+
+func (l *lagWatch) behind() []telemetry.Lag {
+	var lags []telemetry.Lag
+	for p, d := range l.u.src.behind() {
+		lags = append(lags, telemetry.Lag{Topic: l.u.src.Name(p), Partition: p.ID, Behind: d, Timed: true})
 	}
 	return lags
 }

@@ -14,8 +14,9 @@ import (
 )
 
 // planOf returns how the steps of a revision of the named pipeline are built from
-// its pure part. Lanes decode with what decoders lends. watched may be nil.
-func planOf(name string, decoders *decode.Pool, watched *telemetry.Watched) pipeline.Plan {
+// its pure part. Lanes decode with what decoders lends. unpack returns the stage
+// that comes first; it and watched may be nil.
+func planOf(name string, decoders *decode.Pool, unpack func(*pure) pipeline.Stage, watched *telemetry.Watched) pipeline.Plan {
 	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
 		part, err := parsePure(rev, text)
 		if err != nil {
@@ -39,8 +40,12 @@ func planOf(name string, decoders *decode.Pool, watched *telemetry.Watched) pipe
 			if watched != nil {
 				decoder = rescueCounter{decoder, watched}
 			}
+			stages := []pipeline.Stage{stage}
+			if unpack != nil {
+				stages = []pipeline.Stage{unpack(&part), stage}
+			}
 			return pipeline.Steps{
-				Stages:      []pipeline.Stage{stage},
+				Stages:      stages,
 				Decoder:     decoder,
 				DeadLetters: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
 			}

@@ -65,7 +65,8 @@ type snapshot struct {
 	telemetry.Totals
 	RowsPerSecond  float64  `json:"rows_per_second"`
 	BytesPerSecond float64  `json:"bytes_per_second"`
-	Lag            *int64   `json:"lag_records"` // null: not known
+	Lag            *int64   `json:"lag_records"`    // null: not known
+	Behind         *float64 `json:"behind_seconds"` // of the partition that is furthest behind; null: the source tells lag_records instead
 	Partitions     int      `json:"partitions"`
 	Tables         int      `json:"tables"`
 	Held           int64    `json:"held_bytes"`
@@ -92,11 +93,7 @@ func (m *meter) look(now time.Time) snapshot {
 	m.last, m.at = t, now
 	if m.lag != nil {
 		if lags := m.lag(); lags != nil {
-			var sum int64
-			for _, l := range lags {
-				sum += l.Records
-			}
-			s.Lag = &sum
+			s.count(lags)
 		}
 	}
 	for i := range st.Tables {
@@ -112,12 +109,29 @@ func (m *meter) look(now time.Time) snapshot {
 	return s
 }
 
+// count adds the lags of partitions up.
+func (s *snapshot) count(lags []telemetry.Lag) {
+	var records int64
+	for _, l := range lags {
+		if secs := l.Behind.Seconds(); l.Timed && (s.Behind == nil || secs > *s.Behind) {
+			s.Behind = &secs
+		}
+		records += l.Records
+	}
+	if s.Behind == nil {
+		s.Lag = &records
+	}
+}
+
 // String returns the snapshot as part of a progress line.
 func (s snapshot) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s rows committed, %s/s, %s/s", s.Pipeline, grouped(s.Committed), grouped(int64(s.RowsPerSecond)), bytesText(int64(s.BytesPerSecond)))
 	if s.Lag != nil {
 		fmt.Fprintf(&b, ", lag %s", grouped(*s.Lag))
+	}
+	if s.Behind != nil {
+		fmt.Fprintf(&b, ", %.0fs behind", *s.Behind)
 	}
 	if s.DeadLetters > 0 {
 		fmt.Fprintf(&b, ", %s dead letters", grouped(s.DeadLetters))

@@ -24,7 +24,8 @@ type pure struct {
 	Routes      []Route                      `yaml:"routes"`
 	JSON        JSON                         `yaml:"json"`
 	DeadLetters string                       `yaml:"dead_letters"`
-	Columns     map[string]map[string]string `yaml:"columns"` // declared types: table, column, type
+	Columns     map[string]map[string]string `yaml:"columns"`         // declared types: table, column, type
+	WrongShard  string                       `yaml:"kpl_wrong_shard"` // of the source kinesis
 }
 
 // defaultMaxTables is how many tables the values of a field may make.
@@ -35,13 +36,16 @@ func (p *Pipeline) deadLetterTable(name string) string { return cmp.Or(p.DeadLet
 
 // pureOf returns the pure part of a pipeline, defaults filled in: what a default
 // is may change with a release, what a revision means may not.
-func pureOf(name string, p *Pipeline, columns map[string]map[string]string) ([]byte, error) {
+func pureOf(name string, p *Pipeline, so sourceKind, columns map[string]map[string]string) ([]byte, error) {
 	part := pure{JSON: p.JSON, DeadLetters: p.deadLetterTable(name), Columns: columns}
 	for _, r := range p.Routes {
 		if r.Field != "" {
 			r.MaxTables = cmp.Or(r.MaxTables, defaultMaxTables)
 		}
 		part.Routes = append(part.Routes, r)
+	}
+	if so.judges != nil {
+		so.judges(p.Source.cfg, &part)
 	}
 	text, err := config.Canonical(part)
 	if err != nil {

@@ -39,7 +39,6 @@ type daemon struct {
 // running is a pipeline while it runs.
 type running struct {
 	*unit
-	run     *pipeline.Pipeline
 	watched *telemetry.Watched
 	lag     *lagWatch
 	log     *slog.Logger
@@ -152,7 +151,7 @@ func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 		}
 		u.cfg.AsNewRevision = asNew
 		r := &running{unit: u, watched: watched, log: d.log.With(slog.String("pipeline", name))}
-		r.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
+		u.run = pipeline.New(u.cfg, u.src, u.snk, u.ctl, u.share, u.plan, r.watched.Observer())
 		r.lag = &lagWatch{u: u, status: r.run.Status}
 		r.watched.Watch(r.run.Status, r.lag.lag)
 		d.units = append(d.units, r)

@@ -213,13 +213,35 @@ func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp p
 	if u.ctl.Known().Gap(u.ctl.Known().Identity(p), ps.Low) != ps.Low {
 		return ps // an operator has accepted that it is overtaken
 	}
-	r, err := u.src.Open(ctx, p, pipeline.Start{At: hint.At}) // as a worker would
-	if err == nil {
-		_ = r.Close()
-	} else if !errors.As(err, &ps.Halt) {
+	if err := u.tryRead(ctx, p, hint.At); err != nil && !errors.As(err, &ps.Halt) {
 		ps.Err = err.Error()
 	}
 	return ps
+}
+
+// tryWait is how long a source that finds out by reading may take to find out.
+const tryWait = 2 * time.Second
+
+// tryRead begins to read as a worker would, and returns what stands in the way.
+func (u *unit) tryRead(ctx context.Context, p pipeline.Partition, at pipeline.Cursor) error {
+	r, err := u.src.Open(ctx, p, pipeline.Start{At: at})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Close() }()
+	if u.src.behind == nil { // it would have said so by now
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, tryWait)
+	defer cancel()
+	b, err := r.Next(wait)
+	switch {
+	case err == nil:
+		b.Release()
+	case errors.Is(err, io.EOF), errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil: // there is nothing to read
+		return nil
+	}
+	return err
 }
 
 func (s *pipelineState) text(w io.Writer) {

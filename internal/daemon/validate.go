@@ -56,9 +56,13 @@ func (f *File) plans() error {
 		if err != nil {
 			return err
 		}
-		text, err := pureOf(name, &p, sk.columns(p.Sink.cfg))
+		so, err := chosenSource(p.Source.component)
+		if err != nil {
+			return err
+		}
+		text, err := pureOf(name, &p, so, sk.columns(p.Sink.cfg))
 		if err == nil {
-			_, err = planOf(name, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
+			_, err = planOf(name, nil, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
 		}
 		if err != nil {
 			return &exitError{ExitUsage, fmt.Errorf("pipelines.%s: %w", name, err)}

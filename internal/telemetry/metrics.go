@@ -83,10 +83,13 @@ func (m *Metrics) Budget(f func() (total, used int64)) {
 	m.mu.used = f
 }
 
-// Lag is how far one partition is behind its source.
+// Lag is how far one partition is behind its source: what is to be committed, or, of
+// a source whose positions have no distance, the time that reading is behind.
 type Lag struct {
 	Topic, Partition string
 	Records          int64
+	Behind           time.Duration
+	Timed            bool // Behind counts, not Records
 }
 
 // Watched is one pipeline: what it has done, and how to ask what it does.

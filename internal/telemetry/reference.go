@@ -16,7 +16,7 @@ func Reference() (string, error) {
 	w := m.Pipeline("p")
 	w.Watch(func() pipeline.Status {
 		return pipeline.Status{Lanes: []pipeline.LaneStatus{{}}, Tables: []pipeline.TableStatus{{LastCommit: time.Unix(1, 0)}}}
-	}, func() []Lag { return []Lag{{}} })
+	}, func() []Lag { return []Lag{{}, {Timed: true}} })
 	o := w.Observer()
 	o.Judged(pipeline.Partition{}, 1, 1)
 	o.Rows("t", 1)

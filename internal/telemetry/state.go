@@ -61,8 +61,14 @@ func (g gauges) watched(w *Watched) {
 	w.mu.Unlock()
 	if lag != nil {
 		d := desc("firehosed_lag_records", "Records of the partition that are not yet committed to every table.", "pipeline", "topic", "partition")
+		behind := desc("firehosed_behind_seconds", "How far reading of the shard is behind its tip. Of Kinesis streams, whose lag cannot be counted.",
+			"pipeline", "topic", "partition")
 		for _, l := range lag() {
-			g.set(d, float64(l.Records), w.name, l.Topic, l.Partition)
+			if l.Timed {
+				g.set(behind, l.Behind.Seconds(), w.name, l.Topic, l.Partition)
+			} else {
+				g.set(d, float64(l.Records), w.name, l.Topic, l.Partition)
+			}
 		}
 	}
 	if status != nil {

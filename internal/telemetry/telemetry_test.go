@@ -84,7 +84,7 @@ func TestState(t *testing.T) {
 		},
 	}
 	w.Watch(func() pipeline.Status { return st }, func() []Lag {
-		return []Lag{{"orders", "4", 12}}
+		return []Lag{{Topic: "orders", Partition: "4", Records: 12}, {Topic: "clicks", Partition: "shard-1", Behind: 90 * time.Second, Timed: true}}
 	})
 	m.Budget(func() (int64, int64) { return 1000, 77 })
 	got := scrape(t, m)
@@ -106,6 +106,7 @@ func TestState(t *testing.T) {
 		`firehosed_held_seconds{pipeline="shop",table="orders"} 90`,
 		`firehosed_buffer_bytes{pipeline="shop",table="orders"} 64`,
 		`firehosed_lag_records{partition="4",pipeline="shop",topic="orders"} 12`,
+		`firehosed_behind_seconds{partition="shard-1",pipeline="shop",topic="clicks"} 90`,
 		`firehosed_last_commit_timestamp_seconds{pipeline="shop",table="clicks"} 1.7e+09`,
 	} {
 		if !strings.Contains(got, want) {
