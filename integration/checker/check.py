@@ -234,7 +234,7 @@ class Judge:
         self.seen = {"rows": 0, "dead_letters": 0}
         for name, t in self.tables.items():
             left = dict.fromkeys(self.rows[name])
-            batches = ((name, engines.pack(b)) for b in engine.batches(t.metadata))
+            batches = ((name, packed) for packed in engine.packed(t.metadata))
             for got in self.pool.imap_unordered(judge_rows, batches):
                 self.seen["rows"] += len(got)
                 for k, d in got:
@@ -292,7 +292,7 @@ class Judge:
         at, t = (k >> 80, k >> 20 & (1 << 60) - 1), self.tables[name]
         unit = list(truth.units(self.source.one(*at)[2]))[k & (1 << 20) - 1][1]
         want = normal.normal(unit, t.tree) or {}
-        for batch in engine.batches(t.metadata, at=at):
+        for batch in engines.Apart(engine.name).batches(t.metadata, at=at):  # the engine is in the middle of the table
             for c, got in zip(coordinates(batch), engines.forms(batch, t.schema)):
                 if key(*c) == k:
                     return "\n".join(f"  {m}\n    source {json.dumps(want.get(m))[:500]}\n    table  {json.dumps(got.get(m))[:500]}"
@@ -322,14 +322,14 @@ def options():
     return o
 
 
-def ask(judge, names, by_place, s3):
+def ask(judge, names, by_place):
     """Lets every engine judge until one finds a fault; returns those that were asked. A line is printed for each."""
     asked = []
     who = "source"
     try:
-        judge.read_source(judge.places(engines.ENGINES[names[0]](s3)) if by_place else None)
+        judge.read_source(judge.places(engines.Apart(names[0])) if by_place else None)
         for name in names if not judge.faults.first else ():
-            engine = engines.ENGINES[name](s3)
+            engine = engines.Apart(name)
             asked.append(who := f"{engine.name} {engine.version}")
             line = judge.judge(engine)
             if judge.faults.first:
@@ -354,7 +354,7 @@ def main():
     # started afresh: the engines' and librdkafka's threads do not survive a fork
     with multiprocessing.get_context("spawn").Pool(o.processes, start, (tables, o.by, o.topic)) as pool:
         judge = Judge(source, tables, dead, o.topic, pool)
-        asked = ask(judge, o.engines.split(","), o.any, s3)
+        asked = ask(judge, o.engines.split(","), o.any)
     f = judge.faults
     if o.json:
         print(json.dumps({"records": judge.records, "tables": len(tables), **judge.seen, "skipped": judge.skipped, "lost": f.lost,

@@ -7,8 +7,10 @@ Each engine opens one metadata.json, by path or s3:// address, and yields Arrow 
 import glob
 import importlib
 import json
+import multiprocessing
 import os
 import re
+import traceback
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -116,6 +118,54 @@ class ClickHouse:
 
 
 ENGINES = {e.name: e for e in (DuckDB, PyIceberg, ClickHouse)}
+
+
+class Apart:
+    """An engine in a process of its own: there it shares neither Python's lock nor its memory with anybody. One reading at a time."""
+
+    def __init__(self, name):
+        spawn = multiprocessing.get_context("spawn")
+        self.name, (self.pipe, theirs) = name, spawn.Pipe()
+        spawn.Process(target=serve, args=(name, theirs), daemon=True).start()
+        theirs.close()
+        self.version = self.answer()
+
+    def packed(self, metadata, columns=None, at=None):
+        """Yields the batches of a table, or of a record of it, as pack makes them. It has to be read to its end."""
+        self.pipe.send((metadata, columns, at))
+        while data := self.pipe.recv_bytes():
+            yield data
+        self.answer()
+
+    def batches(self, metadata, columns=None, at=None):
+        return map(unpack, self.packed(metadata, columns, at))
+
+    def answer(self):
+        text, failed = self.pipe.recv()
+        if failed:
+            raise RuntimeError(f"{self.name}: {text}")
+        return text
+
+
+def serve(name, pipe):
+    """Answers for an engine until nobody asks any more: the batches, an empty message, and how it ended."""
+    try:
+        engine = ENGINES[name](S3())
+        pipe.send((engine.version, False))
+        while True:
+            metadata, columns, at = pipe.recv()
+            end = ("", False)
+            try:
+                for batch in engine.batches(metadata, columns, at):
+                    pipe.send_bytes(pack(batch))
+            except Exception:
+                end = (traceback.format_exc(), True)
+            pipe.send_bytes(b"")
+            pipe.send(end)
+    except EOFError:
+        pass
+    except Exception:
+        pipe.send((traceback.format_exc(), True))
 
 
 def forms(batch, schema):

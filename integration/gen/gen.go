@@ -22,7 +22,8 @@ type Config struct {
 	Samples []byte
 	// Seed tells streams apart.
 	Seed uint64
-	// Records is the length of the stream: the stages of drift are fractions of it.
+	// Records is how many records the shape takes to drift through all its stages; the
+	// rest of the stream has the last shape.
 	Records int
 	// Bad is how many records in 1,000 are bad input: dead letters, tombstones,
 	// blanks, and records of several values. Default 0.
@@ -94,7 +95,7 @@ func (s *Stream) appendEvent(b []byte, v *varier, i int) []byte {
 // type that flips, a fraction in a column of integers, a number that fits
 // nowhere, a list that becomes mixed.
 func (s *Stream) appendDrift(b []byte, v *varier, i int) []byte {
-	stage := 8 * i / max(s.cfg.Records, 1)
+	stage := min(8*i/max(s.cfg.Records, 1), 7)
 	if stage >= 1 {
 		b = fmt.Appendf(b, `,"region":%q`, [...]string{"eu-1", "us-2", "ap-3"}[v.IntN(3)])
 	}

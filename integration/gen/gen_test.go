@@ -56,6 +56,17 @@ func TestSameSeedSameStream(t *testing.T) {
 	}
 }
 
+// Behind its drift, a stream keeps the last shape.
+func TestDriftEnds(t *testing.T) {
+	s := stream(t, 0)
+	for _, i := range []int{3999, 4000, 1 << 40} {
+		v, _ := s.Append(nil, i)
+		if !bytes.Contains(v, []byte(`"client":{"version"`)) || !bytes.Contains(v, []byte(`,"build":`)) || !json.Valid(v) {
+			t.Errorf("record %d: %s", i, v)
+		}
+	}
+}
+
 func TestBadKinds(t *testing.T) {
 	s := stream(t, 1000)
 	var tombs, invalid, utf, empty int
