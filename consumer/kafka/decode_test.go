@@ -27,7 +27,7 @@ func offline(t testing.TB) *reader {
 	t.Cleanup(cl.Close)
 	cfg := DefaultConfig()
 	cfg.Metadata = []string{MetaTimestamp}
-	p := &plane{ledger: newLedger(nil, 1<<30), pool: mem, cfg: cfg, patience: time.Hour}
+	p := &plane{ledger: newLedger(1 << 30), pool: mem, cfg: cfg, patience: time.Hour}
 	p.unpack, _ = cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
 	p.mu.closed = true // there are no brokers to wake
 	p.ratio.Store(100)
@@ -42,7 +42,7 @@ func (r *reader) fetched(high int64, aborted []kmsg.FetchResponseTopicPartitionA
 	rp.HighWatermark, rp.LastStableOffset, rp.AbortedTransactions = high, high, aborted
 	rp.RecordBatches = slices.Concat(batches...)
 	b := newBlock(r.p.ledger, int64(len(rp.RecordBatches)))
-	r.p.ledger.charge(b.size)
+	r.p.ledger.Charge(b.size)
 	r.p.deliver(r, r.mu.next, &rp, b)
 	b.drop()
 }
@@ -92,7 +92,7 @@ func TestAbortedTransactions(t *testing.T) {
 	}
 	b.Release()
 	_ = r.Close()
-	if used := r.p.ledger.used(); used != 0 {
+	if used := r.p.ledger.Used(); used != 0 {
 		t.Errorf("%d bytes are still charged", used)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/firehosed/firehosed/consumer"
 	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -24,11 +25,7 @@ type lane struct {
 	tp   tp
 	part pipeline.Partition
 
-	mu struct {
-		sync.Mutex
-		gone bool
-		r    *reader // the one opened last
-	}
+	reader consumer.Current[*reader]
 }
 
 var _ pipeline.Lane = (*lane)(nil)
@@ -38,7 +35,7 @@ func (l *lane) Partition() pipeline.Partition { return l.part }
 
 // Open implements pipeline.Lane.
 func (l *lane) Open(ctx context.Context, st pipeline.Start) (pipeline.Reader, error) {
-	l.swap(nil)
+	l.reader.Set(nil)
 	l.s.mu.Lock()
 	pl := l.s.mu.live
 	l.s.mu.Unlock()
@@ -46,43 +43,20 @@ func (l *lane) Open(ctx context.Context, st pipeline.Start) (pipeline.Reader, er
 	if err != nil {
 		return nil, err
 	}
-	if !l.swap(r) {
+	if !l.reader.Set(r) {
 		_ = r.Close()
 		return nil, fmt.Errorf("open %v: the group took the partition away", l.part)
 	}
 	return r, nil
 }
 
-// swap ends the reader opened before. False: the lane is gone.
-func (l *lane) swap(r *reader) bool {
-	l.mu.Lock()
-	old, gone := l.mu.r, l.mu.gone
-	l.mu.r = r
-	l.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-	return !gone
-}
-
-func (l *lane) end() {
-	l.mu.Lock()
-	l.mu.gone = true
-	l.mu.Unlock()
-	l.swap(nil)
-}
+func (l *lane) end() { l.reader.End() }
 
 // given reports whether the lane was given away.
-func (l *lane) given() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.gone
-}
+func (l *lane) given() bool { return l.reader.Ended() }
 
 func (l *lane) lag() (int64, bool) {
-	l.mu.Lock()
-	r := l.mu.r
-	l.mu.Unlock()
+	r := l.reader.Get()
 	if r == nil {
 		return 0, false
 	}

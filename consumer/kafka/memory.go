@@ -6,120 +6,22 @@ import (
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firehosed/firehosed/consumer"
 )
 
-// Budget is the memory that a source may use; *pipeline.Share is one.
-type Budget interface {
-	// Acquire waits until n bytes are free.
-	Acquire(ctx context.Context, n int64) error
-	// Charge adds n bytes, or gives -n back, without waiting.
-	Charge(n int64)
-}
-
-// ledger counts what a source has fetched and not released, within a limit of its
-// own and the budget of the pipeline.
+// ledger counts what a source has fetched and not released.
 type ledger struct {
-	budget Budget // nil: only the limit
-	limit  int64
-
-	mu struct {
-		sync.Mutex
-		used     int64
-		unpacked int           // decompressed batches that are not released
-		freed    chan struct{} // closed and replaced whenever memory comes back
-	}
+	*consumer.Ledger
+	unpacked atomic.Int64 // decompressed batches that are not released
 }
 
-func newLedger(budget Budget, limit int64) *ledger {
-	l := &ledger{budget: budget, limit: limit}
-	l.mu.freed = make(chan struct{})
-	return l
-}
-
-// acquire waits until n bytes are free. One request passes whatever its size.
-func (l *ledger) acquire(ctx context.Context, n int64) error {
-	for {
-		l.mu.Lock()
-		if l.mu.used == 0 || l.mu.used+n <= l.limit {
-			l.mu.used += n
-			l.mu.Unlock()
-			break
-		}
-		freed := l.mu.freed
-		l.mu.Unlock()
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if l.budget == nil {
-		return nil
-	}
-	if err := l.budget.Acquire(ctx, n); err != nil {
-		l.count(-n)
-		return err
-	}
-	return nil
-}
+func newLedger(limit int64) *ledger { return &ledger{Ledger: consumer.NewLedger(limit)} }
 
 // room waits until less than the limit is used, or nothing that is decompressed is
 // still to be released. False: ctx ended.
 func (l *ledger) room(ctx context.Context) bool {
-	for {
-		l.mu.Lock()
-		ok, freed := l.mu.used <= l.limit || l.mu.unpacked == 0, l.mu.freed
-		l.mu.Unlock()
-		if ok {
-			return true
-		}
-		select {
-		case <-freed:
-		case <-ctx.Done():
-			return false
-		}
-	}
-}
-
-// over reports whether more than the limit is used.
-func (l *ledger) over() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.used > l.limit
-}
-
-// unpacked counts decompressed batches.
-func (l *ledger) unpacked(n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mu.unpacked += n
-}
-
-// charge adds n bytes, or gives -n back.
-func (l *ledger) charge(n int64) {
-	if n == 0 {
-		return
-	}
-	l.count(n)
-	if l.budget != nil {
-		l.budget.Charge(n)
-	}
-}
-
-func (l *ledger) count(n int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.mu.used += n
-	if n < 0 {
-		close(l.mu.freed)
-		l.mu.freed = make(chan struct{})
-	}
-}
-
-func (l *ledger) used() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.used
+	return l.Room(ctx, func() bool { return l.unpacked.Load() == 0 })
 }
 
 // block is memory that records are windows of. Chunks and batches hold it.
@@ -145,9 +47,9 @@ func (b *block) drop() {
 		return
 	}
 	if b.buffer != nil {
-		b.l.unpacked(-1)
+		b.l.unpacked.Add(-1)
 	}
-	b.l.charge(-b.size)
+	b.l.Charge(-b.size)
 	if b.buffer != nil {
 		b.pool.put(b.buffer)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/firehosed/firehosed/consumer"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -41,7 +42,7 @@ func (c *counted) out() int64 {
 	return c.used
 }
 
-var _ Budget = (*pipeline.Share)(nil)
+var _ consumer.Budget = (*pipeline.Share)(nil)
 
 // fill makes a partition with about that many MiB.
 func (b *broker) fill(topic string, num int32, mib int) (records int64) {

@@ -214,7 +214,7 @@ func (p *plane) afford(size int64) (ask, hold int64) {
 func (p *plane) acquire(n int64) bool {
 	for p.life.Err() == nil {
 		ctx, cancel := context.WithTimeout(p.life, p.patience)
-		err := p.ledger.acquire(ctx, n)
+		err := p.ledger.Acquire(ctx, n)
 		cancel()
 		if err == nil {
 			return true
@@ -305,7 +305,7 @@ func (p *plane) pick(n *node) (rs []*reader, all bool) {
 func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 	asked, all := p.pick(n)
 	if len(asked) == 0 {
-		p.ledger.charge(-hold)
+		p.ledger.Charge(-hold)
 		return 0, nil
 	}
 	req, at := p.request(asked, size, all)
@@ -319,10 +319,10 @@ func (p *plane) fetch(n *node, size, hold int64) (int64, error) {
 		err = failpoint.Err("src.poll.afterFetch")
 	}
 	if err != nil {
-		p.ledger.charge(-hold)
+		p.ledger.Charge(-hold)
 		return 0, err
 	}
-	p.ledger.charge(size - hold)
+	p.ledger.Charge(size - hold)
 	b := newBlock(p.ledger, size)
 	defer b.drop()
 	for i := range resp.Topics {
@@ -449,7 +449,7 @@ func (p *plane) deliver(r *reader, asked int64, rp *kmsg.FetchResponseTopicParti
 	}
 	b.hold()
 	c.block = b
-	p.ledger.charge(c.spare)
+	p.ledger.Charge(c.spare)
 	r.mu.next, r.mu.epoch = last+1, epoch
 	r.mu.queue = append(r.mu.queue, c)
 	r.mu.waiting += int64(len(c.data))

@@ -168,7 +168,7 @@ func (r *reader) Close() error {
 
 // drop gives a chunk's memory back.
 func (c *chunk) drop() {
-	c.block.l.charge(-c.spare)
+	c.block.l.Charge(-c.spare)
 	c.block.drop()
 }
 
@@ -218,7 +218,7 @@ func (r *reader) unpack(ctx context.Context, b *batch) bool {
 		if r.cur == nil && !r.take(ctx, b.empty()) {
 			return false
 		}
-		if b.moved() && r.p.ledger.over() || !r.p.room(ctx) {
+		if b.moved() && r.p.ledger.Over() || !r.p.room(ctx) {
 			return false
 		}
 		e, rest, err := splitEntry(r.cur.data)
@@ -421,10 +421,10 @@ func (r *reader) charge(e entry, data []byte, u *unpacked) {
 	r.p.ratio.Store((7*r.p.ratio.Load() + min(ratio, maxRatio) + 7) / 8)
 	back := min(r.cur.spare, size)
 	r.cur.spare -= back
-	r.p.ledger.charge(size - back)
+	r.p.ledger.Charge(size - back)
 	u.data, u.block = data, newBlock(r.p.ledger, size)
 	u.block.buffer, u.block.pool = data, r.p.pool
-	r.p.ledger.unpacked(1)
+	r.p.ledger.unpacked.Add(1)
 }
 
 // decodeOld reads the formats before Kafka 0.11 with the client's own decoder.

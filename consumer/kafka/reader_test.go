@@ -88,7 +88,7 @@ func TestBatchesAreBounded(t *testing.T) {
 	}
 	r.Close()
 	s.Close()
-	if used := s.ledger.used(); used != 0 {
+	if used := s.ledger.Used(); used != 0 {
 		t.Errorf("%d bytes are still charged after everything was released", used)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/firehosed/firehosed/consumer"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -49,7 +50,7 @@ func WithLogger(log *slog.Logger) Option { return func(s *Source) { s.log = log 
 
 // WithBudget sets the memory that the source may use besides its own limit,
 // Config.FetchBytes.
-func WithBudget(b Budget) Option { return func(s *Source) { s.ledger.budget = b } }
+func WithBudget(b consumer.Budget) Option { return func(s *Source) { s.ledger.Budget = b } }
 
 // Skips reports whether an operator has decided to leave the records of p between
 // two positions out.
@@ -72,7 +73,7 @@ func New(cfg Config, opts ...Option) (*Source, error) {
 	if cfg.Group == "" {
 		return nil, errors.New("group: not set; a pipeline takes its own name")
 	}
-	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), ledger: newLedger(nil, cfg.FetchBytes), pool: &pool{}, patience: 2 * time.Second}
+	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), ledger: newLedger(cfg.FetchBytes), pool: &pool{}, patience: 2 * time.Second}
 	s.mu.lanes = map[pipeline.Partition]*lane{}
 	for _, o := range opts {
 		o(s)

@@ -166,11 +166,11 @@ func (p *poller) get(ctx context.Context) (page, error) {
 		err = failpoint.Err("src.poll.afterFetch")
 	}
 	if err != nil {
-		p.s.ledger.charge(-hold)
+		p.s.ledger.Charge(-hold)
 		return page{}, fmt.Errorf("get records of %v: %w", p.part, err)
 	}
 	size := cost(out.Records)
-	p.s.ledger.charge(size - hold)
+	p.s.ledger.Charge(size - hold)
 	p.pace.read(size)
 	p.iterator = aws.ToString(out.NextShardIterator)
 	p.expect = min(max(leastAnswer, size*2), maxRecordBytes)

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/firehosed/firehosed/consumer"
 	"github.com/firehosed/firehosed/internal/failpoint"
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -21,12 +22,12 @@ type lane struct {
 	lease   lease         // as last written
 	offered bool          // the handler has been told; of the goroutine in loop
 
+	reader consumer.Current[*reader]
+
 	mu struct {
 		sync.Mutex
 		low   pipeline.Position // acknowledged
 		stamp string            // of low; empty: nothing was
-		r     *reader           // the one opened last
-		gone  bool              // given away
 		lost  bool              // somebody else has the lease
 		next  string            // who asks for it
 	}
@@ -39,7 +40,7 @@ func (l *lane) Partition() pipeline.Partition { return l.part }
 
 // Open implements pipeline.Lane.
 func (l *lane) Open(ctx context.Context, st pipeline.Start) (pipeline.Reader, error) {
-	l.swap(nil)
+	l.reader.Set(nil)
 	r, err := l.s.open(ctx, l.part, st, func(w place) fetcher {
 		if l.s.cfg.FanOut != "" {
 			return newSubscriber(l.s, l.part, w)
@@ -49,31 +50,14 @@ func (l *lane) Open(ctx context.Context, st pipeline.Start) (pipeline.Reader, er
 	if err != nil {
 		return nil, err
 	}
-	if !l.swap(r) {
+	if !l.reader.Set(r) {
 		_ = r.Close()
 		return nil, fmt.Errorf("open %v: the shard was given away", l.part)
 	}
 	return r, nil
 }
 
-// swap ends the reader opened before. False: the lane is gone.
-func (l *lane) swap(r *reader) bool {
-	l.mu.Lock()
-	old, gone := l.mu.r, l.mu.gone
-	l.mu.r = r
-	l.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-	return !gone
-}
-
-func (l *lane) end() {
-	l.mu.Lock()
-	l.mu.gone = true
-	l.mu.Unlock()
-	l.swap(nil)
-}
+func (l *lane) end() { l.reader.End() }
 
 // Ack implements pipeline.Lane. It does not wait: the position is written when the
 // lease is renewed, at once if it is END, and when the shard is given away.
@@ -82,7 +66,7 @@ func (l *lane) Ack(_ context.Context, low pipeline.Cursor, st pipeline.Stamp) er
 		return fmt.Errorf("acknowledge %v: %w", l.part, err)
 	}
 	l.mu.Lock()
-	gone, news := l.mu.gone, l.mu.low != low.At
+	gone, news := l.reader.Ended(), l.mu.low != low.At
 	if !gone {
 		l.mu.low, l.mu.stamp = low.At, encodeStamp(st)
 	}
@@ -99,7 +83,7 @@ func (l *lane) Ack(_ context.Context, low pipeline.Cursor, st pipeline.Stamp) er
 // fill takes what was acknowledged, and what the reader knows, into a lease.
 func (l *lane) fill(to *lease) {
 	l.mu.Lock()
-	low, stamp, r := l.mu.low, l.mu.stamp, l.mu.r
+	low, stamp := l.mu.low, l.mu.stamp
 	l.mu.Unlock()
 	if stamp != "" {
 		if string(low) < to.At {
@@ -107,7 +91,7 @@ func (l *lane) fill(to *lease) {
 		}
 		to.At, to.Stamp = string(low), stamp
 	}
-	if r != nil && to.Stamp != "" {
+	if r := l.reader.Get(); r != nil && to.Stamp != "" {
 		to.caught(r.silent())
 	}
 }
@@ -170,9 +154,7 @@ func (l *lane) wanted() (lost bool, next string) {
 
 // lag returns how far the tip of the shard is ahead; false: not known.
 func (l *lane) lag() (time.Duration, bool) {
-	l.mu.Lock()
-	r := l.mu.r
-	l.mu.Unlock()
+	r := l.reader.Get()
 	if r == nil {
 		return 0, false
 	}

@@ -48,24 +48,3 @@ func TestPace(t *testing.T) {
 		}
 	})
 }
-
-func TestLedger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newLedger(10)
-		if err := l.acquire(t.Context(), 100); err != nil { // alone, whatever its size
-			t.Fatal(err)
-		}
-		done := make(chan error)
-		go func() { done <- l.acquire(t.Context(), 4) }()
-		synctest.Wait()
-		select {
-		case <-done:
-			t.Fatal("acquired beyond the limit")
-		default:
-		}
-		l.charge(-94)
-		if err := <-done; err != nil || l.used() != 10 {
-			t.Errorf("%d used, %v", l.used(), err)
-		}
-	})
-}

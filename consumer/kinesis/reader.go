@@ -78,7 +78,7 @@ func (r *reader) Close() error {
 
 // drop gives up what was fetched and not handed out. The turn is held.
 func (r *reader) drop() {
-	r.s.ledger.charge(-cost(r.queue))
+	r.s.ledger.Charge(-cost(r.queue))
 	r.queue = nil
 }
 
@@ -216,7 +216,7 @@ func (r *reader) verify(pg page) error {
 	case atRecord, afterThis:
 		if first == w.seq {
 			if w.kind == afterThis { // it was read before
-				r.s.ledger.charge(-costOf(&r.queue[0]))
+				r.s.ledger.Charge(-costOf(&r.queue[0]))
 				r.queue = r.queue[1:]
 			}
 			return nil
@@ -321,7 +321,7 @@ func (r *reader) build(recs []types.Record, ats []pipeline.Position, from, to pi
 	b.Release = func() {
 		once.Do(func() {
 			meta.Release()
-			r.s.ledger.charge(-size)
+			r.s.ledger.Charge(-size)
 		})
 	}
 	return b

@@ -50,12 +50,12 @@ func TestBatch(t *testing.T) {
 			"_fh_shard=a/shardId-000000000000", "_fh_sequence=" + seqs[1], "_fh_timestamp=2000-01-01T00:00:01Z",
 			"_fh_partition_key=key of v1", "_fh_ingested_at=2000-01-01T00:00:01Z",
 		})
-		if s.ledger.used() == 0 {
+		if s.ledger.Used() == 0 {
 			w.Error("a batch that is not released takes no memory")
 		}
 		b.Release()
 		b.Release()
-		w.wants("memory after release", s.ledger.used(), int64(0))
+		w.wants("memory after release", s.ledger.Used(), int64(0))
 
 		again := w.open(s, p, must(passed(seqs[0])))
 		at := must(passed(seqs[0]))
@@ -127,7 +127,7 @@ func TestLimits(t *testing.T) {
 		if n := w.Calls("GetRecords", shard) - calls; n < 50 || n > 61 {
 			w.Errorf("an idle shard was asked %d times in a minute", n)
 		}
-		w.wants("memory", s.ledger.used(), int64(0))
+		w.wants("memory", s.ledger.Used(), int64(0))
 	})
 }
 
@@ -197,7 +197,7 @@ func TestFailures(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "streams: the credentials found may not read; allow kinesis:DescribeStreamSummary") {
 			w.Errorf("without rights: %v", err)
 		}
-		w.wants("memory", s.ledger.used(), int64(0))
+		w.wants("memory", s.ledger.Used(), int64(0))
 	})
 }
 
@@ -426,8 +426,8 @@ func TestLargest(t *testing.T) {
 		if vs := w.next(idle, &rest, 1); !strings.HasSuffix(vs[0], "0") { // the others wait in memory
 			w.Fatal("not the first record")
 		}
-		if s.ledger.used() < 5<<20 {
-			w.Fatalf("%d bytes are held", s.ledger.used())
+		if s.ledger.Used() < 5<<20 {
+			w.Fatalf("%d bytes are held", s.ledger.Used())
 		}
 		at := pipeline.Position("")
 		for i, v := range w.next(w.open(s, w.part(s, a), ""), &at, 2) {
@@ -435,7 +435,7 @@ func TestLargest(t *testing.T) {
 				w.Errorf("record %d has %d bytes", i, len(v))
 			}
 		}
-		w.wants("memory", s.ledger.used(), int64(0))
+		w.wants("memory", s.ledger.Used(), int64(0))
 		got := w.next(idle, &rest, 10)
 		if !strings.HasSuffix(got[len(got)-1], "11") {
 			w.Errorf("%d records, not up to the last", len(got))

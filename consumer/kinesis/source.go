@@ -15,6 +15,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 
+	"github.com/firehosed/firehosed/consumer"
 	"github.com/firehosed/firehosed/internal/awscfg"
 	"github.com/firehosed/firehosed/pipeline"
 )
@@ -25,7 +26,7 @@ type Source struct {
 	cfg      Config
 	log      *slog.Logger
 	leases   leases
-	ledger   *ledger
+	ledger   *consumer.Ledger
 	starts   Starts
 	patience time.Duration // with readers that are not read from, when others wait for memory
 
@@ -52,7 +53,7 @@ func WithLogger(log *slog.Logger) Option { return func(s *Source) { s.log = log 
 
 // WithBudget sets the memory that the source may use besides its own limit,
 // Config.FetchBytes.
-func WithBudget(b Budget) Option { return func(s *Source) { s.ledger.budget = b } }
+func WithBudget(b consumer.Budget) Option { return func(s *Source) { s.ledger.Budget = b } }
 
 // Starts returns where a pipeline would begin to read shards now, which is start(p)
 // of the design: the group position if its stamp holds, capped by barriers, or the
@@ -75,7 +76,7 @@ func New(cfg Config, store pipeline.Store, opts ...Option) (*Source, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), leases: leases{store}, ledger: newLedger(cfg.FetchBytes),
+	s := &Source{cfg: cfg, log: slog.New(slog.DiscardHandler), leases: leases{store}, ledger: consumer.NewLedger(cfg.FetchBytes),
 		patience: 2 * time.Second, turn: make(chan struct{}, 1)}
 	s.mu.paces, s.mu.readers, s.mu.lanes = map[pipeline.Partition]*pace{}, map[*reader]struct{}{}, map[pipeline.Partition]*lane{}
 	s.mu.consumers = map[string]string{}
@@ -182,7 +183,7 @@ func (s *Source) paceOf(p pipeline.Partition) *pace {
 func (s *Source) acquire(ctx context.Context, n int64) error {
 	for {
 		wait, cancel := context.WithTimeout(ctx, s.patience)
-		err := s.ledger.acquire(wait, n)
+		err := s.ledger.Acquire(wait, n)
 		cancel()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -303,7 +304,7 @@ func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 		if err != nil {
 			return "", err
 		}
-		s.ledger.charge(-cost(pg.recs))
+		s.ledger.Charge(-cost(pg.recs))
 		switch {
 		case len(pg.recs) > 0:
 			return before(aws.ToString(pg.recs[0].SequenceNumber))

@@ -88,7 +88,7 @@ func TestSubscription(t *testing.T) {
 			b.Release()
 		}
 		eof(w, r)
-		w.wants("memory", s.ledger.used(), int64(0))
+		w.wants("memory", s.ledger.Used(), int64(0))
 	})
 }
 
