@@ -189,8 +189,9 @@ func (s *Source) Locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	return logs.locate(ctx, w, t)
 }
 
-// Oldest returns the place of the oldest record, false if the partition has none.
-func (s *Source) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+// Oldest returns the place of the oldest record, false if the partition has none,
+// wherever reading began.
+func (s *Source) Oldest(ctx context.Context, p pipeline.Partition, _ pipeline.Position) (pipeline.Position, bool, error) {
 	from, err := s.Locate(ctx, p, time.Time{})
 	if err != nil {
 		return "", false, err

@@ -273,10 +273,26 @@ func (s *Source) Locate(ctx context.Context, p pipeline.Partition, t time.Time) 
 	return pipeline.Cursor{At: at}, nil
 }
 
-// Oldest returns the place of the oldest record, false if the shard has none.
-func (s *Source) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+// Oldest returns the place of the oldest record of a shard that was read from a position,
+// false if it has none. That is the position itself if it is a time, and retention has
+// removed nothing that arrived since.
+func (s *Source) Oldest(ctx context.Context, p pipeline.Partition, from pipeline.Position) (pipeline.Position, bool, error) {
 	c, err := s.Locate(ctx, p, time.Time{})
-	return c.At, strings.HasSuffix(string(c.At), beforeMark), err
+	if err != nil {
+		return "", false, err
+	}
+	if w, err := parsePosition(from); err != nil {
+		return "", false, err
+	} else if w.kind == atTime {
+		st, _, err := s.dir().find(p)
+		if err != nil {
+			return "", false, err
+		}
+		if w.time.After(s.dir().clock().Add(-st.retention)) {
+			return from, true, nil
+		}
+	}
+	return c.At, strings.HasSuffix(string(c.At), beforeMark), nil
 }
 
 func (s *Source) locate(ctx context.Context, p pipeline.Partition, t time.Time) (pipeline.Position, error) {

@@ -20,6 +20,7 @@ end() { # PIDFILE WORD: ends the process if its command line still holds the wor
 end "$run/rest/pid" "$run/rest/catalog.db"
 end "$run/rest-s3/pid" "$run/rest-s3/catalog.db"
 end "$run/s3/pid" "$run/s3/data"
+end "$run/kinesis/pid" kinesis-local
 end "$run/docker/pid" "$run/docker/data"
 # the engine leaves its mounts behind
 grep -oE " $run/docker/[^ ]+ " /proc/mounts | tac | xargs -r -n1 umount 2>/dev/null || true

@@ -8,6 +8,7 @@
 #   s3          versitygw over a local folder, bucket "lake" (go install)
 #   rest        Apache Iceberg's REST catalog handlers, warehouse in a local folder (Maven, Java)
 #   rest-s3     the same with its warehouse in the bucket (brings s3)
+#   kinesis     kinesis-local, a Kinesis service without enhanced fan-out (Node 18 or newer, npm)
 #   postgres    PostgreSQL from the system's server binaries, database "catalog"
 #   readers     a Python environment with DuckDB and PyIceberg
 #   clickhouse  ClickHouse in the same environment (0.5 GB)
@@ -27,8 +28,10 @@ kafka_port=${FIREHOSED_KAFKA_PORT:-29092}
 s3_port=${FIREHOSED_S3_PORT:-27070}
 rest_port=${FIREHOSED_REST_PORT:-28181}
 postgres_port=${FIREHOSED_POSTGRES_PORT:-25432}
+kinesis_port=${FIREHOSED_KINESIS_PORT:-24568}
 s3_key=integration s3_secret=integration-secret bucket=lake
 versitygw_version=v1.8.0
+kinesis_version=0.6.2
 
 say() { echo "components: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -96,6 +99,24 @@ up_rest_s3() {
   emit FIREHOSED_REST_S3_WAREHOUSE "s3://$bucket/rest"
 }
 
+up_kinesis() {
+  need node kinesis; need npm kinesis
+  local dir=$cache/kinesis-local-$kinesis_version
+  if [ ! -e "$dir/installed" ]; then
+    npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$dir" "kinesis-local@$kinesis_version" >&2
+    touch "$dir/installed"
+  fi
+  if ! open "$kinesis_port"; then
+    mkdir -p "$run/kinesis"
+    KINESIS_MOCK_PLAIN_PORT=$kinesis_port KINESIS_MOCK_TLS_PORT=$((kinesis_port - 1)) LOG_LEVEL=ERROR \
+      KINESIS_MOCK_CERT_PATH=$dir/node_modules/kinesis-local/server.json \
+      setsid node "$dir/node_modules/kinesis-local/main.js" >"$run/kinesis/log" 2>&1 </dev/null &
+    echo $! >"$run/kinesis/pid"
+    await "$kinesis_port" kinesis-local "$run/kinesis/log"
+  fi
+  emit FIREHOSED_KINESIS "http://127.0.0.1:$kinesis_port"
+}
+
 up_postgres() {
   local bin data=${FIREHOSED_POSTGRES_DATA:-/tmp/firehosed-postgres-$postgres_port} as=()
   # Debian keeps the server's programs out of PATH
@@ -158,14 +179,14 @@ up_docker() {
   emit TESTCONTAINERS_HOST_OVERRIDE 127.0.0.1
 }
 
-[ $# -gt 0 ] || die "name the components: kafka s3 rest rest-s3 postgres readers clickhouse docker"
+[ $# -gt 0 ] || die "name the components: kafka s3 rest rest-s3 kinesis postgres readers clickhouse docker"
 : >"$run/env.new"
 [ ! -e "$run/env" ] || grep -v 'export FIREHOSED_IT=' "$run/env" >"$run/env.new" || true
 touch "$run/components"
 for c in "$@"; do
   case $c in
-  kafka | s3 | rest | rest-s3 | postgres | readers | clickhouse | docker) ;;
-  *) die "no component is called $c: kafka s3 rest rest-s3 postgres readers clickhouse docker" ;;
+  kafka | s3 | rest | rest-s3 | kinesis | postgres | readers | clickhouse | docker) ;;
+  *) die "no component is called $c: kafka s3 rest rest-s3 kinesis postgres readers clickhouse docker" ;;
   esac
   began=$SECONDS
   "up_${c//-/_}"

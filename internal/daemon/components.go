@@ -62,7 +62,7 @@ type source struct {
 	distance func(from, to pipeline.Position) (int64, bool) // records between, holes included; false: its numbers do not tell
 	behind   func() map[pipeline.Partition]time.Duration    // how far what this worker reads is behind; nil: distance tells
 	unpack   func(part *pure) pipeline.Stage                // a fresh stage that comes before all others; nil: there is none
-	oldest   func(ctx context.Context, p pipeline.Partition) (at pipeline.Position, ok bool, err error)
+	oldest   func(ctx context.Context, p pipeline.Partition, from pipeline.Position) (at pipeline.Position, ok bool, err error)
 	close    func()
 }
 

@@ -63,6 +63,29 @@ func TestKinesisExample(t *testing.T) {
 	}
 }
 
+// TestKinesisFromEmpty: a pipeline that begins on an empty stream begins at a time. Nothing
+// of what came since is taken for lost.
+func TestKinesisFromEmpty(t *testing.T) {
+	s, endpoint := streams(t)
+	s.Create("clicks", 2)
+	file := write(t, shards(endpoint, t.TempDir(), ""))
+	l := start(t, file)
+	l.wait("partitions", func() bool {
+		st := l.status()
+		return len(st.Pipelines) > 0 && len(st.Pipelines[0].Lanes) == 2
+	})
+	for i := range 20 {
+		s.Put("clicks", fmt.Sprint(i), []byte(`{"a":1}`))
+	}
+	l.committed("web.clicks", 20)
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if code, out, errs := firehosed(t, nil, "verify", "-c", file); code != ExitOK || !strings.Contains(out, "20 units judged") {
+		t.Errorf("verify: %d %s%s", code, out, errs)
+	}
+}
+
 // TestKinesisRetention: what retention has removed since it was read cannot be
 // verified, and verify says so.
 func TestKinesisRetention(t *testing.T) {

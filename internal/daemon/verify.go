@@ -54,6 +54,6 @@ func (s verified) Coordinates() pipeline.Coordinates { return s.where }
 func (s verified) Distance(from, to pipeline.Position) (int64, bool) { return s.distance(from, to) }
 
 // Oldest implements inspect.Source.
-func (s verified) Oldest(ctx context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
-	return s.oldest(ctx, p)
+func (s verified) Oldest(ctx context.Context, p pipeline.Partition, from pipeline.Position) (pipeline.Position, bool, error) {
+	return s.oldest(ctx, p, from)
 }

@@ -190,7 +190,8 @@ func (v *verifier) addParts(ctx context.Context, raw []pipeline.Partition, hints
 
 // bounds sets what of a partition is compared.
 func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipeline.Vector, h pipeline.Hint) error {
-	oldest, readable, err := v.d.Source.Oldest(ctx, p.raw)
+	origin, begun := v.origin(p, started)
+	oldest, readable, err := v.d.Source.Oldest(ctx, p.raw, origin)
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,6 @@ func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipel
 	if err != nil {
 		return err
 	}
-	origin, begun := v.origin(p, started)
 	origin = cmp.Or(origin, oldest)
 	p.low = v.low(p, h, origin)
 	p.to = p.low

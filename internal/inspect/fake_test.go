@@ -205,7 +205,7 @@ func (w *world) Locate(_ context.Context, p pipeline.Partition, t time.Time) (pi
 	return pipeline.Cursor{At: position(int64(len(w.logs[p])))}, nil
 }
 
-func (w *world) Oldest(_ context.Context, p pipeline.Partition) (pipeline.Position, bool, error) {
+func (w *world) Oldest(_ context.Context, p pipeline.Partition, _ pipeline.Position) (pipeline.Position, bool, error) {
 	return position(int64(w.oldest[p])), w.oldest[p] < len(w.logs[p]), nil
 }
 

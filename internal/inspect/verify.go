@@ -16,8 +16,9 @@ import (
 type Source interface {
 	pipeline.Log
 	Hint(ctx context.Context, p pipeline.Partition) (pipeline.Hint, error)
-	// Oldest returns the place of the oldest record that can be read, false if there is none.
-	Oldest(ctx context.Context, p pipeline.Partition) (at pipeline.Position, ok bool, err error)
+	// Oldest returns the place of the oldest record that can be read, false if there is
+	// none. It is from if that is known to lie before all that ever came since.
+	Oldest(ctx context.Context, p pipeline.Partition, from pipeline.Position) (at pipeline.Position, ok bool, err error)
 	// Coordinates reads the columns that say where the record of a row was.
 	Coordinates() pipeline.Coordinates
 	// Distance returns how many numbers lie between two positions, holes included;
