@@ -12,8 +12,8 @@ import (
 	icego "github.com/apache/iceberg-go"
 	icetable "github.com/apache/iceberg-go/table"
 
-	"github.com/firehosed/firehosed/iceberg/icebergtest"
 	"github.com/firehosed/firehosed/consumer/kafka"
+	"github.com/firehosed/firehosed/iceberg/icebergtest"
 	"github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/pipeline"
 )

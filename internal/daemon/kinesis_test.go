@@ -39,7 +39,9 @@ pipelines:
 // merge and a restart, to a proof; all by the program's own commands.
 func TestKinesisLife(t *testing.T) {
 	t.Run("polling", func(t *testing.T) { kinesisLife(t, "") })
-	t.Run("fan-out", func(t *testing.T) { kinesisLife(t, ", fan_out_consumer: firehosed, metadata: [timestamp, partition_key]") })
+	t.Run("fan-out", func(t *testing.T) {
+		kinesisLife(t, ", fan_out_consumer: firehosed, metadata: [timestamp, partition_key]")
+	})
 }
 
 // TestKinesisExample: the example brings records into their table, and verify proves it.
