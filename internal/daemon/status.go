@@ -220,7 +220,7 @@ func (u *unit) partitionState(ctx context.Context, p pipeline.Partition, stamp p
 }
 
 // tryWait is how long a source that finds out by reading may take to find out.
-const tryWait = 2 * time.Second
+const tryWait = time.Second
 
 // tryRead begins to read as a worker would, and returns what stands in the way.
 func (u *unit) tryRead(ctx context.Context, p pipeline.Partition, at pipeline.Cursor) error {
@@ -231,6 +231,9 @@ func (u *unit) tryRead(ctx context.Context, p pipeline.Partition, at pipeline.Cu
 	defer func() { _ = r.Close() }()
 	if u.src.behind == nil { // it would have said so by now
 		return nil
+	}
+	if until, ok := ctx.Deadline(); ok && time.Until(until) < tryWait {
+		return fmt.Errorf("whether it can be read was not tried: the %v for all partitions are over", checkWait)
 	}
 	wait, cancel := context.WithTimeout(ctx, tryWait)
 	defer cancel()
