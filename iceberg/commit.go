@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
@@ -313,19 +312,6 @@ func vectorPrefix(md icetable.Metadata) string { return "wm/" + md.TableUUID().S
 
 func vectorObject(md icetable.Metadata, sid int64) string {
 	return vectorPrefix(md) + strconv.FormatInt(sid, 10)
-}
-
-// backoff waits before attempt n: full jitter below 50 ms doubled each time, at most 5 s.
-func backoff(ctx context.Context, n int) error {
-	limit := min(50*time.Millisecond<<min(n, 10), 5*time.Second)
-	timer := time.NewTimer(rand.N(limit))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }
 
 // halt is the outcome of a table that waits for an operator.

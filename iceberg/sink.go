@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/firehosed/firehosed/internal/parquetfile"
+	"github.com/firehosed/firehosed/internal/retry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -88,7 +90,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, who: newWho(), pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return BaseColumns() },
-		pause: backoff, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(), mergeFrom: mergeFrom,
+		pause: retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}.Wait, pace: newPacer(cfg.CommitsPerSecond, cfg.CatalogPerSecond), opening: newTurn(), mergeFrom: mergeFrom,
 	}
 	s.storage = newStorage(cfg.S3)
 	s.mu.tables = map[string]*table{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"regexp"
 	"runtime"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/firehosed/firehosed/internal/objstore"
 	"github.com/firehosed/firehosed/internal/parquetfile"
+	"github.com/firehosed/firehosed/internal/retry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
 )
@@ -67,7 +67,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} },
-		pause: backoff, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), opening: newTurn(),
+		pause: retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}.Wait, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), opening: newTurn(),
 	}
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {
@@ -186,17 +186,4 @@ func (s *Sink) openBucket(ctx context.Context) error {
 	}
 	s.bucket = b
 	return nil
-}
-
-// backoff waits before attempt n: full jitter below 50 ms doubled each time, at most 5 s.
-func backoff(ctx context.Context, n int) error {
-	limit := min(50*time.Millisecond<<min(n, 10), 5*time.Second)
-	timer := time.NewTimer(rand.N(limit))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -331,17 +332,24 @@ func (p *part) highest() (m pipeline.Position) {
 	return m
 }
 
-// partOf returns the partition that rows say, nil if the source does not have it.
+// partOf returns the partition that rows say, nil if the source does not have it, or
+// several could be meant.
 func (v *verifier) partOf(log string) *part {
 	p, known := v.logs[log]
-	if !known {
-		for _, q := range v.parts {
-			if named, ok := v.where.Partition(q.raw, log); ok && named == q.raw {
-				p = q
-			}
-		}
-		v.logs[log] = p
+	if known {
+		return p
 	}
+	n := 0
+	for _, q := range v.parts {
+		if named, ok := v.where.Partition(q.raw, log); ok && named == q.raw {
+			p = q
+			n++
+		}
+	}
+	if n > 1 {
+		p = nil
+	}
+	v.logs[log] = p
 	return p
 }
 
@@ -349,7 +357,8 @@ func (v *verifier) partOf(log string) *part {
 func (v *verifier) stranger(t *table, r Row) {
 	for _, s := range v.streams {
 		p, ok := v.where.Partition(s, r.Log)
-		if _, read := t.pin.Ledger.Marks[p]; ok && (read || !v.live[s]) {
+		there := slices.ContainsFunc(v.parts, func(q *part) bool { return q.raw == p })
+		if _, read := t.pin.Ledger.Marks[p]; ok && !there && (read || !v.live[s]) {
 			v.report.Unverifiable++
 			v.report.note("%s holds rows of %v, which the source no longer has", t.name, p)
 			return

@@ -119,6 +119,19 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}, "lost 1 duplicated 0 unexpected 0 pending 0 unverifiable 0 exit 1", at(Lost, "c", 1, 2, 0))
 }
 
+// A row that does not say its topic is of none, once there are two.
+func TestVerifyRowOfSeveralTopics(t *testing.T) {
+	w := small(t)
+	other := partition(0)
+	other.Incarnation = "00000000-0000-4000-8000-000000000002"
+	w.logs[other] = nil
+	w.rows["a"] = append(w.rows["a"], Row{Log: "/0", Place: position(4)})
+	w.want(Options{}, "lost 0 duplicated 0 unexpected 1 pending 0 unverifiable 0 exit 1")
+	if p := w.verify(Options{}).Findings[0].Partition; p != "/0" {
+		t.Errorf("taken for a row of %s", p)
+	}
+}
+
 func TestVerifyPending(t *testing.T) {
 	w := small(t)
 	w.logs[partition(0)] = append(w.logs[partition(0)], "a", "b", "a")
