@@ -3,7 +3,7 @@
 Each engine opens one metadata.json, by path or s3:// address, and yields Arrow batches.
 """
 
-
+import contextlib
 import glob
 import importlib
 import json
@@ -128,44 +128,47 @@ class Apart:
         self.name, (self.pipe, theirs) = name, spawn.Pipe()
         spawn.Process(target=serve, args=(name, theirs), daemon=True).start()
         theirs.close()
-        self.version = self.answer()
+        self.version = self.raise_failed(self.pipe.recv())
 
     def packed(self, metadata, columns=None, at=None):
-        """Yields the batches of a table, or of a record of it, as pack makes them. It has to be read to its end."""
+        """Yields the batches of a table, or of a record of it, as pack makes them."""
         self.pipe.send((metadata, columns, at))
-        while data := self.pipe.recv_bytes():
-            yield data
-        self.answer()
+        while isinstance(message := self.pipe.recv(), bytes):
+            yield message
+        self.raise_failed(message)
 
     def batches(self, metadata, columns=None, at=None):
         return map(unpack, self.packed(metadata, columns, at))
 
-    def answer(self):
-        text, failed = self.pipe.recv()
+    def raise_failed(self, answer):
+        text, failed = answer
         if failed:
             raise RuntimeError(f"{self.name}: {text}")
         return text
 
 
 def serve(name, pipe):
-    """Answers for an engine until nobody asks any more: the batches, an empty message, and how it ended."""
-    try:
-        engine = ENGINES[name](S3())
+    """Answers for an engine until nobody asks any more, be that in the middle of an answer."""
+    with contextlib.suppress(EOFError, ConnectionError):
+        try:
+            engine = ENGINES[name](S3())
+        except Exception:
+            return pipe.send((traceback.format_exc(), True))
         pipe.send((engine.version, False))
         while True:
-            metadata, columns, at = pipe.recv()
-            end = ("", False)
-            try:
-                for batch in engine.batches(metadata, columns, at):
-                    pipe.send_bytes(pack(batch))
-            except Exception:
-                end = (traceback.format_exc(), True)
-            pipe.send_bytes(b"")
-            pipe.send(end)
-    except EOFError:
-        pass
+            for message in answer(engine, *pipe.recv()):
+                pipe.send(message)
+
+
+def answer(engine, metadata, columns, at):
+    """Yields packed batches, and then how it ended: a text, and whether it failed."""
+    try:
+        for batch in engine.batches(metadata, columns, at):
+            yield pack(batch)
     except Exception:
-        pipe.send((traceback.format_exc(), True))
+        yield traceback.format_exc(), True
+    else:
+        yield "", False
 
 
 def forms(batch, schema):
