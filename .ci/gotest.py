@@ -4,7 +4,8 @@
     go test -json ./... | .ci/gotest.py SKIPS TALLY
 
 SKIPS lists the tests that may skip, "package test" a line, subtests included, # for comments. A skip that is not listed is a failure, and so
-is a run without a test. Every skip is printed. Adds "passed failed skipped" to the file TALLY.
+is a run without a test. Every skip is printed. Adds "passed failed skipped" to the file TALLY, and the end of what each
+failed test printed to TALLY.failures.
 """
 
 import json
@@ -15,7 +16,7 @@ def main():
     skips, tally = sys.argv[1:]
     with open(skips, encoding="utf-8") as f:
         allowed = {tuple(line.split("#")[0].split()) for line in f} - {()}
-    output, passed, failed, skipped, packages_failed = {}, 0, [], [], []
+    output, passed, failed, skipped, packages_failed, told = {}, 0, [], [], [], []
     for line in sys.stdin:
         try:
             e = json.loads(line)
@@ -41,11 +42,13 @@ def main():
             else:
                 failed.append((package, test))
                 print("".join(text), end="", flush=True)
+                told.append(f"{package} {test}\n" + "".join(text)[-4000:])
         elif action == "fail":
             packages_failed.append(package)
             for (p, t), text in output.items():  # tests that never ended
                 if p == package:
                     print("".join(text), end="", flush=True)
+                    told.append(f"{p} {t}, which never ended\n" + "".join(text)[-4000:])
     unexpected = []
     print(f"\n{len(skipped)} tests skipped" + (":" if skipped else ""))
     for package, test, why in skipped:
@@ -61,6 +64,8 @@ def main():
         print(f"  FAILED: {package.split('/', 3)[-1]} {test}")
     with open(tally, "a", encoding="utf-8") as f:
         print(passed, len(failed), len(skipped), file=f)
+    with open(tally + ".failures", "a", encoding="utf-8") as f:
+        f.writelines(told)
     if not passed and not skipped:
         print("no test ran")
     print(f"{passed} passed, {len(failed)} failed, {len(skipped)} skipped", flush=True)
