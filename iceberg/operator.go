@@ -85,26 +85,6 @@ func total(s *icetable.Snapshot) int64 {
 	return n
 }
 
-// Forfeit gives a table up: nobody waits for it any more, and rows for it become
-// the named drop `forfeited`. It cannot be undone. The table itself is left alone.
-func (s *Sink) Forfeit(ctx context.Context, name string) error {
-	_, err := s.ctl.Append(ctx, func(log *pipeline.Decisions) (*pipeline.Entry, error) {
-		if log.Forfeited(name) {
-			return nil, nil
-		}
-		if log.Bound(name) == nil && !slices.ContainsFunc(log.Entries, func(e pipeline.Entry) bool {
-			return e.Kind == pipeline.KindAdmit && e.Table == name
-		}) {
-			return nil, errors.New("the control log knows no table of that name")
-		}
-		return &pipeline.Entry{Kind: pipeline.KindForfeit, Table: name}, nil
-	})
-	if err != nil {
-		return fmt.Errorf("forfeit table %s: %w", name, err)
-	}
-	return nil
-}
-
 // Rebind takes a table that was dropped and made anew as the one to write to from
 // now on, under the newest stamp. Its marks begin ABSENT: rows that only the old table
 // held do not come again by themselves.

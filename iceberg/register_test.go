@@ -390,11 +390,11 @@ func TestControlPrefixLost(t *testing.T) {
 func TestForfeit(t *testing.T) {
 	r := newRig(t)
 	w := r.worker()
-	if err := w.sink.Forfeit(t.Context(), "nobody"); err == nil {
+	if err := w.sink.ctl.Forfeit(t.Context(), "nobody"); err == nil {
 		t.Fatal("a table that nobody knows was given up")
 	}
-	r.must(w.sink.Forfeit(t.Context(), "ns.t"))
-	r.must(w.sink.Forfeit(t.Context(), "ns.t"))
+	r.must(w.sink.ctl.Forfeit(t.Context(), "ns.t"))
+	r.must(w.sink.ctl.Forfeit(t.Context(), "ns.t"))
 	if n := r.entries(pipeline.KindForfeit); n != 1 {
 		t.Fatalf("%d entries", n)
 	}

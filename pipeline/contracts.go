@@ -342,6 +342,7 @@ const (
 	HaltOvertaken  = "SOURCE_OVERTAKEN"
 	HaltRecreated  = "SOURCE_RECREATED"
 	HaltUnreadable = "SOURCE_UNREADABLE"
+	HaltPartsLost  = "PARTS_LOST" // a commit is on the chain, and uploads of it are gone
 )
 
 // Halt stops one table or one partition, whichever returned it, until an

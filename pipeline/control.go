@@ -226,6 +226,24 @@ func (c *Control) Append(ctx context.Context, decide func(*Decisions) (*Entry, e
 	}
 }
 
+// Forfeit gives a table up: nobody waits for it any more, and rows for it become
+// the named drop `forfeited`. It cannot be undone. The table itself is left alone.
+func (c *Control) Forfeit(ctx context.Context, table string) error {
+	_, err := c.Append(ctx, func(log *Decisions) (*Entry, error) {
+		switch {
+		case log.Forfeited(table):
+			return nil, nil
+		case log.last(func(e *Entry) bool { return (e.Kind == KindBound || e.Kind == KindAdmit) && e.Table == table }) == nil:
+			return nil, errors.New("the control log knows no table of that name")
+		}
+		return &Entry{Kind: KindForfeit, Table: table}, nil
+	})
+	if err != nil {
+		return fmt.Errorf("forfeit table %s: %w", table, err)
+	}
+	return nil
+}
+
 func nonce() string {
 	var b [12]byte
 	_, _ = rand.Read(b[:]) // crypto/rand never fails

@@ -2,6 +2,8 @@ package s3sink
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,43 +19,53 @@ import (
 
 // Audit is what a table's chain says, and whether the bucket agrees.
 type Audit struct {
-	Stamp      pipeline.Stamp
-	Commits    int   // of rows, not counting those that were taken back
-	Objects    int   // in them
-	Rows       int64 // in them
-	Bytes      int64 // in them
-	Partitions map[pipeline.Partition]*Account
+	Ledger   pipeline.Ledger // as the register has it: marks of pending commits are in it
+	Accounts []Account       // of the present epoch, newest first
+	Commits  int             // of rows, not counting those that were taken back
+	Objects  int             // in them
+	Rows     int64           // in them
+	Bytes    int64           // in them
 
 	Pending []string // manifests of commits that are not published
 	LeftOut []string // keys whose rows stay away, by decisions of operators
-	Removed []string // keys that are not there: consumers took them, or somebody removed them
+	Removed []Stored // that are not there: consumers took them, or somebody removed them
 	Strange []string // keys that are called like ours and are in no commit: their rows may be duplicates
 	Faults  []string // what must not be: the chain is broken, or an object is not what it says
 }
 
-// Account is what the commits of the present epoch have of a partition.
+// Account is what a commit has of a partition.
 type Account struct {
-	To   pipeline.Cursor // its mark
+	Commit    string // its manifest
+	Partition pipeline.Partition
+	From, To  pipeline.Position // of its claim
+	Rows      int64
+	Sum       uint64 // of the rows' hashes, modulo 2^64; see docs/formats/s3.md
+}
+
+// Stored is an object of a commit.
+type Stored struct {
+	Key  string
 	Rows int64
-	Sum  uint64 // of the rows' hashes, modulo 2^64; see docs/formats/s3.md
 }
 
 // auditor walks down a chain.
 type auditor struct {
 	*Audit
-	t      *table
-	expect map[pipeline.Partition]pipeline.Position // where the next claim down must end; not in it: not known
-	epoch  int64
-	void   map[string]bool
-	skip   map[string]bool
-	known  map[string]*object // keys of objects that may be there
-	must   []*object          // that are there unless somebody took them
+	t        *table
+	contents bool
+	expect   map[pipeline.Partition]pipeline.Position // where the next claim down must end; not in it: not known
+	epoch    int64
+	void     map[string]bool
+	skip     map[string]bool
+	known    map[string]*object // keys of objects that may be there
+	must     []*object          // that are there unless somebody took them
 }
 
 // Audit reads the chain of a table, compares its claims with one another and with the
-// marks, and looks for every object. It reads no object. Errors are of reading; what is
-// wrong with the table is in the audit.
-func (s *Sink) Audit(ctx context.Context, name string) (*Audit, error) {
+// marks, and looks for every object. With contents it reads them, and compares their
+// checksums with those that were staged. Errors are of reading; what is wrong with the
+// table is in the audit.
+func (s *Sink) Audit(ctx context.Context, name string, contents bool) (*Audit, error) {
 	t, err := s.handle(ctx, name)
 	if err != nil {
 		return nil, err
@@ -63,14 +75,12 @@ func (s *Sink) Audit(ctx context.Context, name string) (*Audit, error) {
 		return nil, err
 	}
 	a := &auditor{
-		Audit:  &Audit{Stamp: r.stamp(s.pipeline), Partitions: map[pipeline.Partition]*Account{}},
-		t:      t,
+		Audit: &Audit{Ledger: pipeline.Ledger{Stamp: r.stamp(s.pipeline), Marks: r.vec}}, t: t, contents: contents,
 		expect: map[pipeline.Partition]pipeline.Position{}, epoch: r.Epoch,
 		void: map[string]bool{}, skip: map[string]bool{}, known: map[string]*object{},
 	}
 	for p, m := range r.vec {
 		a.expect[p] = m.At.At
-		a.Partitions[p] = &Account{To: m.At}
 	}
 	for _, u := range r.Pending {
 		a.Pending = append(a.Pending, u.Commit)
@@ -78,7 +88,7 @@ func (s *Sink) Audit(ctx context.Context, name string) (*Audit, error) {
 	if err := a.walk(ctx, r); err != nil {
 		return nil, fmt.Errorf("audit table %s: %w", name, err)
 	}
-	if err := errors.Join(a.look(ctx), a.list(ctx)); err != nil {
+	if err := errors.Join(a.look(ctx), a.list(ctx, r)); err != nil {
 		return nil, fmt.Errorf("audit table %s: %w", name, err)
 	}
 	return a.Audit, nil
@@ -155,13 +165,12 @@ func (a *auditor) data(m *manifest) {
 		}
 		a.expect[p] = c.From
 		rows += c.Rows
-		if acc := a.Partitions[p]; acc != nil && m.Stamp.Epoch == a.Stamp.Epoch {
+		if m.Stamp.Epoch == a.Ledger.Stamp.Epoch {
 			sum, err := strconv.ParseUint(c.Sum, 16, 64)
 			if err != nil {
 				a.fault("commit %s: sum %q of %v is no number", m.name(), c.Sum, p)
 			}
-			acc.Rows += c.Rows
-			acc.Sum += sum
+			a.Accounts = append(a.Accounts, Account{Commit: m.name(), Partition: p, From: c.From, To: c.To, Rows: c.Rows, Sum: sum})
 		}
 	}
 	for i := range m.Objects {
@@ -191,35 +200,103 @@ func (a *auditor) look(ctx context.Context) error {
 	for _, o := range a.must {
 		g.Go(func() error {
 			found, err := a.t.sink.bucket.Stat(gctx, o.Key)
+			wrong := ""
+			switch {
+			case err != nil:
+			case found.Size != o.Bytes || found.Owner != "" && found.Owner != o.Owner:
+				wrong = fmt.Sprintf("has %d bytes and owner %q, staged were %d by %q", found.Size, found.Owner, o.Bytes, o.Owner)
+			case a.contents:
+				var sum string
+				if sum, err = a.t.checksum(gctx, o); err == nil && sum != o.SHA256 {
+					wrong = fmt.Sprintf("has SHA-256 %s, staged was %s", sum, o.SHA256)
+				}
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
-				a.Removed = append(a.Removed, o.Key)
+				a.Removed = append(a.Removed, Stored{o.Key, o.Rows})
 			case err != nil:
 				return err
-			case found.Size != o.Bytes || found.Owner != "" && found.Owner != o.Owner:
-				a.fault("object %s has %d bytes and owner %q, staged were %d by %q", o.Key, found.Size, found.Owner, o.Bytes, o.Owner)
+			case wrong != "":
+				a.fault("object %s %s", o.Key, wrong)
 			}
 			return nil
 		})
 	}
 	err := g.Wait()
-	slices.Sort(a.Removed)
+	slices.SortFunc(a.Removed, func(x, y Stored) int { return strings.Compare(x.Key, y.Key) })
 	return err
 }
 
-// list looks for objects that no commit has.
-func (a *auditor) list(ctx context.Context) error {
+// readBytes is how much of an object is read at a time.
+const readBytes = 4 << 20
+
+// checksum returns the SHA-256 of the bytes of an object, in hexadecimal.
+func (t *table) checksum(ctx context.Context, o *object) (string, error) {
+	h := sha256.New()
+	for off := int64(0); off < o.Bytes; off += readBytes {
+		piece, err := t.sink.bucket.Range(ctx, o.Key, off, min(readBytes, o.Bytes-off))
+		if err != nil {
+			return "", fmt.Errorf("read object %s: %w", o.Key, err)
+		}
+		h.Write(piece)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// list looks for objects that no commit has, those since the register that was read among
+// them.
+func (a *auditor) list(ctx context.Context, was *register) error {
+	var strange []string
 	for _, folder := range a.t.names.folders() {
 		for o, err := range a.t.sink.bucket.List(ctx, folder, "") {
 			if err != nil {
 				return err
 			}
 			if !strings.Contains(o.Key, "_firehosed/") && a.t.isOurs(o.Key) && a.known[o.Key] == nil {
-				a.Strange = append(a.Strange, o.Key)
+				strange = append(strange, o.Key)
 			}
 		}
 	}
+	if len(strange) == 0 {
+		return nil
+	}
+	since, err := a.since(ctx, was.Seq)
+	if err != nil {
+		return err
+	}
+	for _, key := range strange {
+		if since[key] {
+			continue
+		}
+		switch _, err := a.t.sink.bucket.Stat(ctx, key); {
+		case errors.Is(err, fs.ErrNotExist): // of a commit that is being taken back
+		case err != nil:
+			return err
+		default:
+			a.Strange = append(a.Strange, key)
+		}
+	}
 	return nil
+}
+
+// since returns the keys of commits that came after a number of the chain.
+func (a *auditor) since(ctx context.Context, seq int64) (map[string]bool, error) {
+	r, err := a.t.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]bool{}
+	for name := r.Head; name != "" && seqOf(name) > seq; {
+		m, err := a.t.manifest(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		for i := range m.Objects {
+			keys[m.Objects[i].Key] = true
+		}
+		name = m.Prev
+	}
+	return keys, nil
 }

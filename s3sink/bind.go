@@ -26,21 +26,14 @@ type marker struct {
 func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 	return t.try(ctx, ownTries, func(ctx context.Context) error {
 		r, mark, bound, err := t.look(ctx)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
-		case r == nil && bound != nil:
-			return t.halt(pipeline.HaltLost, "it was bound, and its register %s is gone", t.registerKey())
-		case r == nil && mark != nil:
-			return t.halt(pipeline.HaltLost, "the bucket has its marker %s, the control prefix no register: it is lost or another one", t.markerKey())
-		case r == nil:
+		}
+		if h := t.disorder(r, mark, bound); h != nil {
+			return h
+		}
+		if r == nil {
 			return again(t.found(ctx, st))
-		case bound != nil && bound.UUID != r.ID:
-			return t.halt(pipeline.HaltReplaced, "its register is %s, bound was %s", r.ID, bound.UUID)
-		case mark != nil && mark.Register != r.ID:
-			return t.halt(pipeline.HaltLost, "the marker %s names register %s, the control prefix has %s: it is another one", t.markerKey(), mark.Register, r.ID)
-		case bound == nil && r.Seq > 0:
-			return t.halt(pipeline.HaltCorrupt, "its register (seq %d) is unknown to the control log: the log is lost", r.Seq)
 		}
 		if mark == nil {
 			if err := t.writeMarker(ctx, r); err != nil {
@@ -52,6 +45,25 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 		}
 		return t.enter(ctx, r, st)
 	})
+}
+
+// disorder returns the halt of a table whose register, marker and entry in the control
+// log contradict one another.
+func (t *table) disorder(r *register, mark *marker, bound *pipeline.Entry) *pipeline.Halt {
+	switch {
+	case r == nil && bound != nil:
+		return t.halt(pipeline.HaltLost, "it was bound, and its register %s is gone", t.registerKey())
+	case r == nil && mark != nil:
+		return t.halt(pipeline.HaltLost, "the bucket has its marker %s, the control prefix no register: it is lost or another one", t.markerKey())
+	case r == nil:
+	case bound != nil && bound.UUID != r.ID:
+		return t.halt(pipeline.HaltReplaced, "its register is %s, bound was %s", r.ID, bound.UUID)
+	case mark != nil && mark.Register != r.ID:
+		return t.halt(pipeline.HaltLost, "the marker %s names register %s, the control prefix has %s: it is another one", t.markerKey(), mark.Register, r.ID)
+	case bound == nil && r.Seq > 0:
+		return t.halt(pipeline.HaltCorrupt, "its register (seq %d) is unknown to the control log: the log is lost", r.Seq)
+	}
+	return nil
 }
 
 // look reads all that tells whether the table is bound. The log and the marker are read

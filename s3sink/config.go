@@ -1,6 +1,7 @@
 package s3sink
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -26,6 +27,13 @@ type Config struct {
 	Naming  `yaml:",inline"`
 	Framing `yaml:",inline"`
 
+	// MetadataExtractionQuery gives the partition keys that the prefix uses as
+	// !{partitionKeyFromQuery:name}: a query of jq, an object with a member for each, such
+	// as {customer: .customer.id}. It is for raw and json_lines; of parquet the keys are
+	// columns. A record without one of them is a dead letter. Firehose's parameter of its
+	// processor MetadataExtraction. Default: none.
+	MetadataExtractionQuery string `yaml:"metadata_extraction_query"`
+
 	// CompressionFormat compresses objects of raw and json_lines: UNCOMPRESSED, GZIP,
 	// ZIP, Snappy, HADOOP_SNAPPY or ZSTD. Firehose's CompressionFormat. Default
 	// UNCOMPRESSED.
@@ -41,9 +49,9 @@ type Config struct {
 	// parquet and of prefixes with partition keys 128 MiB, and at least 64 MiB.
 	BufferSize int64 `yaml:"buffer_size"`
 
-	// BufferInterval is the longest that a record waits in an object that is not full. 1s
-	// to 900s, with partition keys at least 60s. Firehose's IntervalInSeconds. Default
-	// 300s.
+	// BufferInterval is the longest that a record waits in an object that is not full. 0 to
+	// 900s, with partition keys at least 60s; 0, Firehose's zero buffering, delivers about
+	// once a second. Firehose's IntervalInSeconds. Default 300s.
 	BufferInterval time.Duration `yaml:"buffer_interval"`
 
 	// MaxPartitions bounds the objects that a table has open at a time, one for each value
@@ -96,6 +104,7 @@ const (
 	defaultBufferSize = 5 << 20
 	minColumnarSize   = 64 << 20
 	maxInterval       = 900 * time.Second
+	minInterval       = time.Second // of a commit
 	maxMaxPartitions  = 5000
 	maxTags           = 10
 )
@@ -141,8 +150,8 @@ func (c Config) checkSizes() error {
 			Key: "buffer_size", Message: "BufferingHints.SizeInMBs must be at least 64 when data format conversion is enabled.", Fix: "write 64MiB or more",
 		})
 	}
-	if c.BufferInterval < time.Second || c.BufferInterval > maxInterval {
-		bad("buffer_interval: %v: it is outside 1s to 900s", c.BufferInterval)
+	if c.BufferInterval < 0 || c.BufferInterval > maxInterval {
+		bad("buffer_interval: %v: it is outside 0s to 900s", c.BufferInterval)
 	}
 	if c.MaxPartitions < 1 || c.MaxPartitions > maxMaxPartitions {
 		bad("max_partitions: %d: it is outside 1 to %d", c.MaxPartitions, maxMaxPartitions)
@@ -174,6 +183,53 @@ func (c Config) checkAttributes() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ControlLocation returns where the control prefix of a pipeline is.
+func (c Config) ControlLocation(pipeline string) string {
+	if c.Control != "" {
+		return c.Control
+	}
+	return strings.TrimSuffix(c.Bucket, "/") + "/_firehosed/" + pipeline
+}
+
+// CommitInterval returns how often a table is committed: BufferInterval, and at least a
+// second.
+func (c Config) CommitInterval() time.Duration { return max(c.BufferInterval, minInterval) }
+
+// Pure is the part of a configuration that decides whether a record becomes part of an
+// object: it has to be the same on every reading. A field may be added if its zero value
+// means what was before.
+type Pure struct {
+	Format                  string `yaml:"format"`
+	Naming                  Naming `yaml:"naming"`
+	Extension               string `yaml:"extension"`     // that names have unless Naming has one
+	BucketPrefix            int    `yaml:"bucket_prefix"` // bytes that come before every key
+	MetadataExtractionQuery string `yaml:"metadata_extraction_query"`
+}
+
+// Pure returns that part.
+func (c Config) Pure() Pure {
+	return Pure{
+		Format: cmp.Or(c.Format, FormatRaw), Naming: c.Naming, Extension: c.extension(), BucketPrefix: c.bucketPrefix(),
+		MetadataExtractionQuery: c.MetadataExtractionQuery,
+	}
+}
+
+// Columnar tells whether objects are files of columns.
+func (p Pure) Columnar() bool { return p.Format == FormatParquet }
+
+// Names returns the names of a table's objects: a decoder asks them whether an object can
+// be named after partition keys.
+func (p Pure) Names(table string) (*Names, error) {
+	names, err := NewNames(p.Naming, table, p.Extension)
+	if err == nil {
+		names, err = names.below(p.BucketPrefix)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("table %s: %w", table, err)
+	}
+	return names, nil
 }
 
 // columnar tells whether objects are files of columns.

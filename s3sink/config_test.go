@@ -31,7 +31,7 @@ func TestConfig(t *testing.T) {
 	f(func(c *Config) { c.Codec = "lzo" }, `codec: "lzo": choose`)
 	f(func(c *Config) { c.BufferSize = 1 }, "buffer_size: 1: it is outside 1048576 (1 MiB)")
 	f(func(c *Config) { c.BufferSize = 129 << 20 }, "buffer_size: ")
-	f(func(c *Config) { c.BufferInterval = 0 }, "buffer_interval: 0s: it is outside 1s to 900s")
+	f(func(c *Config) { c.BufferInterval = -1 }, "buffer_interval: -1ns: it is outside 0s to 900s")
 	f(func(c *Config) { c.BufferInterval = time.Hour }, "buffer_interval: 1h0m0s")
 	f(func(c *Config) { c.MaxPartitions = 0 }, "max_partitions: 0: it is outside 1 to 5000")
 	f(func(c *Config) { c.MaxColumns = 0 }, "max_columns: 0")
@@ -60,7 +60,7 @@ func TestBucketPrefix(t *testing.T) {
 	w := partitioned(t)
 	names := func(bucket string) (*Names, error) {
 		w.cfg.Bucket = bucket
-		return w.worker().sink.Names("t")
+		return w.cfg.Pure().Names("t")
 	}
 	key := []string{strings.Repeat("ä", 330)} // 660 bytes
 	n, err := names("s3://lake")

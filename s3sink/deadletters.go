@@ -87,18 +87,24 @@ func (t *table) deadShares(l deadLetters) (out []share) {
 
 // line returns what appends a row as its failed record. The time at which it was given up
 // is that of writing it down: bytes of objects need not be the same on every reading.
-func (l deadLetters) line(b *pipeline.Batch, r *pipeline.Rows, kind string, now time.Time) appender {
+func (s *Sink) line(l deadLetters, b *pipeline.Batch, r *pipeline.Rows, kind string) (appender, error) {
+	places, err := s.places(b)
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
 	return func(dst []byte, row int) []byte {
+		rec := int(r.Rec[row])
 		f := FailedRecord{
 			Raw: l.payload.Value(row), Code: l.code.Value(row), Message: l.message.Value(row), Attempts: 1, Arrived: now, Ended: now,
-			Sequence: string(b.Cursor(int(r.Rec[row])).At),
+			Sequence: s.number(places(rec)),
 		}
 		if b.Times != nil {
-			f.Arrived = time.UnixMicro(b.Times[r.Rec[row]])
+			f.Arrived = time.UnixMicro(b.Times[rec])
 		}
 		if r.Sub != nil {
 			f.Sub = r.Sub[row]
 		}
 		return f.Append(dst, kind)
-	}
+	}, nil
 }

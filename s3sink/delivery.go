@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
@@ -73,9 +72,13 @@ func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows
 }
 
 func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
-	switch {
-	case len(r.Rec) == 0:
+	if len(r.Rec) == 0 {
 		return nil
+	}
+	if err := d.count(b, r); err != nil {
+		return err
+	}
+	switch {
 	case d.t.dead:
 		return d.writeDead(ctx, b, r)
 	case d.t.columnar():
@@ -83,9 +86,6 @@ func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Row
 	}
 	bytes, err := payloads(r.Data)
 	if err != nil {
-		return err
-	}
-	if err := d.count(b, r, bytes); err != nil {
 		return err
 	}
 	framer := d.t.sink.framer
@@ -102,9 +102,6 @@ func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Row
 func (d *delivery) writeColumns(ctx context.Context, b *pipeline.Batch, r *pipeline.Rows) error {
 	lay, err := d.t.layoutFor(r.Data.Schema())
 	if err != nil {
-		return err
-	}
-	if err := d.count(b, r, nil); err != nil {
 		return err
 	}
 	for _, s := range d.t.shares(r.Data) {
@@ -126,12 +123,12 @@ func (d *delivery) writeDead(ctx context.Context, b *pipeline.Batch, r *pipeline
 	if err != nil {
 		return err
 	}
-	if err := d.count(b, r, letters.payload); err != nil {
-		return err
-	}
 	for _, s := range d.t.deadShares(letters) {
-		line := letters.line(b, r, s.failed, d.t.sink.now())
-		err := d.writeTo(ctx, &s, d.first(b, r, &s), nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, line) })
+		line, err := d.t.sink.line(letters, b, r, s.failed)
+		if err != nil {
+			return err
+		}
+		err = d.writeTo(ctx, &s, d.first(b, r, &s), nil, func(o *openObject, i int) (int, error) { return o.frame(&s, i, line) })
 		if err != nil {
 			return err
 		}
@@ -148,7 +145,15 @@ func (d *delivery) first(b *pipeline.Batch, r *pipeline.Rows, s *share) time.Tim
 }
 
 // count adds the rows of a batch to what the manifest says of their partition.
-func (d *delivery) count(b *pipeline.Batch, r *pipeline.Rows, bytes *array.Binary) error {
+func (d *delivery) count(b *pipeline.Batch, r *pipeline.Rows) error {
+	places, err := d.t.sink.places(b)
+	if err != nil {
+		return err
+	}
+	bytes, err := d.t.sink.hashed(d.t.name, r.Data)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.mu.closed {
@@ -159,7 +164,7 @@ func (d *delivery) count(b *pipeline.Batch, r *pipeline.Rows, bytes *array.Binar
 		t = &tally{}
 		d.mu.tallies[b.Span.Partition] = t
 	}
-	return t.add(b, r, bytes)
+	return t.add(places, r, bytes)
 }
 
 // writeTo writes a share into objects of its prefix. write puts rows from the i-th on

@@ -41,7 +41,9 @@ const longestErrorType = ErrorFormatConversion
 type Naming struct {
 	// Prefix comes before the names of objects. Without any expression,
 	// yyyy/MM/dd/HH/ is added, and no slash before it. At most 1024 characters, and
-	// 512 once it is evaluated. Firehose's Prefix. Default yyyy/MM/dd/HH/.
+	// 512 once it is evaluated. Firehose's Prefix; !{firehosed:table} is our own and
+	// stands for the name of the table, as if it were written there. Default
+	// yyyy/MM/dd/HH/.
 	Prefix string `yaml:"prefix"`
 
 	// ErrorOutputPrefix comes before the names of objects with failed records. It is
@@ -74,6 +76,12 @@ func (n Naming) Validate() error {
 	return err
 }
 
+// PerTable tells whether every table has a folder of its own, by its name.
+func (n Naming) PerTable() bool { return strings.Contains(n.Prefix, tableMark) }
+
+// tableMark stands for the name of the table in a prefix.
+const tableMark = "!{firehosed:table}"
+
 // PartitionKey is a key that a prefix uses.
 type PartitionKey struct {
 	Name   string
@@ -95,7 +103,7 @@ type Names struct {
 // letters, digits, dots, dashes and underscores. The extension is the one of the
 // format or compression, used if n has none. Errors are those of [Naming.Validate].
 func NewNames(n Naming, stream, extension string) (*Names, error) {
-	d, f, errs := parsePrefixes(n.Prefix, n.ErrorOutputPrefix)
+	d, f, errs := parsePrefixes(strings.ReplaceAll(n.Prefix, tableMark, stream), strings.ReplaceAll(n.ErrorOutputPrefix, tableMark, stream))
 	zone, err := n.zone()
 	if err != nil {
 		errs = append(errs, err)

@@ -105,7 +105,7 @@ func parseExpression(key, expr string) (part, error) {
 		}
 		return part{kind: kind, text: value}, nil
 	}
-	return part{}, fmt.Errorf("%s: !{%s}: the namespaces are timestamp, firehose, partitionKeyFromQuery and partitionKeyFromLambda", key, expr)
+	return part{}, fmt.Errorf("%s: !{%s}: the namespaces are timestamp, firehose, partitionKeyFromQuery and partitionKeyFromLambda; "+tableMark+" is for the table", key, expr)
 }
 
 // checkText refuses what would be trouble in the key of an object.

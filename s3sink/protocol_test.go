@@ -225,7 +225,7 @@ func (s *sim) fails(err error) {
 		return
 	}
 	s.lost = true
-	if h.Class != HaltPartsLost || !s.cause {
+	if h.Class != pipeline.HaltPartsLost || !s.cause {
 		s.breaks("nobody is to blame: %v", err)
 	}
 }

@@ -16,10 +16,6 @@ import (
 	"github.com/firehosed/firehosed/pipeline"
 )
 
-// HaltPartsLost is the class of a table that has a commit whose objects cannot be
-// completed: uploads are gone, and objects are not there.
-const HaltPartsLost = "PARTS_LOST"
-
 const (
 	completers = 16          // objects completed, or finished, at a time
 	ownTries   = 10          // of a call that its caller repeats
@@ -150,7 +146,7 @@ func (t *table) partsLost(m *manifest, gone []string) *pipeline.Halt {
 		keys += fmt.Sprintf(" and %d more", len(gone)-show)
 	}
 	return &pipeline.Halt{
-		Class: HaltPartsLost,
+		Class: pipeline.HaltPartsLost,
 		Detail: fmt.Sprintf("table %s: commit %s cannot be published: of its %d objects, these are gone with their uploads: %s",
 			t.name, m.name(), len(m.Objects), keys),
 		Remedy: fmt.Sprintf("firehosed table resume %[1]s --replay if no consumer has any object of this commit (its rows come again), "+

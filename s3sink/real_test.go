@@ -107,7 +107,7 @@ func commitTo(t *testing.T, location string, cfg objstore.Config) {
 	if len(sizes) != 2 || sizes[0]+sizes[1] != 6<<20+6+12 {
 		t.Errorf("objects of %d bytes", sizes)
 	}
-	a, err := k.sink.Audit(t.Context(), "t")
+	a, err := k.sink.Audit(t.Context(), "t", true)
 	if err != nil || a.Rows != 8 || len(a.Faults)+len(a.Removed)+len(a.Strange)+len(a.Pending) != 0 {
 		t.Errorf("audit %+v, %v", a, err)
 	}

@@ -19,7 +19,7 @@ func TestPartsLost(t *testing.T) {
 		w := newWorld(t)
 		k := lose(w)
 		_, err := k.mark(p0)
-		isHalt(t, err, HaltPartsLost, "data/", "t-1-", "resume t --replay", "--skip")
+		isHalt(t, err, pipeline.HaltPartsLost, "data/", "t-1-", "resume t --replay", "--skip")
 		if err := k.put(p0, 3, 4); err == nil {
 			t.Error("a commit on the partition goes through")
 		}
@@ -100,12 +100,12 @@ func TestPartsLostIsWaitedFor(t *testing.T) {
 	began := w.now
 	k.sink.pause = func(context.Context, int) error { w.now = w.now.Add(10 * time.Second); return nil }
 	_, err := k.mark(p0)
-	isHalt(t, err, HaltPartsLost)
+	isHalt(t, err, pipeline.HaltPartsLost)
 	if d := w.now.Sub(began); d != time.Minute {
 		t.Errorf("it was waited for %v", d)
 	}
 	_, err = k.mark(p0)
-	isHalt(t, err, HaltPartsLost)
+	isHalt(t, err, pipeline.HaltPartsLost)
 	if d := w.now.Sub(began); d != time.Minute {
 		t.Errorf("it was waited again, %v in all", d)
 	}

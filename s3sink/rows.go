@@ -168,14 +168,14 @@ type tally struct {
 	sum         uint64
 }
 
-// add counts the rows of a batch. bytes are nil in columnar formats, whose rows are
+// add counts the rows of a batch whose records were at places. bytes are nil in columnar formats, whose rows are
 // hashed by where they come from alone.
-func (t *tally) add(b *pipeline.Batch, r *pipeline.Rows, bytes *array.Binary) error {
+func (t *tally) add(places func(rec int) pipeline.Position, r *pipeline.Rows, bytes *array.Binary) error {
 	at, rec := pipeline.Position(""), int32(-1)
 	for i := range r.Rec {
 		if r.Rec[i] != rec { // a record may have many rows
 			rec = r.Rec[i]
-			at = b.Cursor(int(rec)).At
+			at = places(int(rec))
 			if t.rows > 0 && at < t.last {
 				return fmt.Errorf("%w: %q after %q", errOrder, at, t.last)
 			}

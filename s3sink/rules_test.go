@@ -69,7 +69,7 @@ func TestFenceKeepsPending(t *testing.T) {
 		t.Fatalf("Fence = %+v, %v", l, err)
 	}
 	_, err = k.mark(p0)
-	isHalt(t, err, HaltPartsLost)
+	isHalt(t, err, pipeline.HaltPartsLost)
 	k.st.Epoch = 1
 	if _, err := k.sink.Fence(t.Context(), "t", k.st); err != nil {
 		t.Fatal(err)

@@ -26,9 +26,10 @@ type Sink struct {
 	log      *slog.Logger
 	obs      Observer
 	base     func(table string) *schema.Schema
-	dead     string            // the table of dead letters
-	framer   *Framer           // nil: columnar
-	pool     *parquetfile.Pool // nil: not columnar
+	where    pipeline.Coordinates // nil: records are where their cursors say
+	dead     string               // the table of dead letters
+	framer   *Framer              // nil: columnar
+	pool     *parquetfile.Pool    // nil: not columnar
 
 	pause      func(ctx context.Context, attempt int) error
 	now        func() time.Time
@@ -57,6 +58,26 @@ func WithLogger(l *slog.Logger) Option { return func(s *Sink) { s.log = l } }
 // WithColumns sets the columns that every table of format parquet has from the start:
 // those that firehosed fills itself. Default: none.
 func WithColumns(f func(table string) *schema.Schema) Option { return func(s *Sink) { s.base = f } }
+
+// WithCoordinates says how batches tell where their records were, the same on every
+// reading. Default: by their cursors, which some sources cut according to where reading began.
+func WithCoordinates(where pipeline.Coordinates) Option { return func(s *Sink) { s.where = where } }
+
+// places returns what says of a record of b, by its index, where it was.
+func (s *Sink) places(b *pipeline.Batch) (func(rec int) pipeline.Position, error) {
+	if s.where == nil {
+		return func(rec int) pipeline.Position { return b.Cursor(rec).At }, nil
+	}
+	return pipeline.Places(s.where, b)
+}
+
+// number returns a place as people know the record.
+func (s *Sink) number(place pipeline.Position) string {
+	if s.where == nil {
+		return string(place)
+	}
+	return s.where.Number(place)
+}
 
 // New checks cfg and returns a sink of the pipeline that ctl belongs to. The first call
 // to the store is made by Table.
@@ -133,10 +154,21 @@ func (s *Sink) Close(context.Context) error { return nil }
 // of what objects are stored with.
 var tableName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$`)
 
+// BadTable says why a table cannot have a name, or "".
+func BadTable(name string) string {
+	if tableName.MatchString(name) {
+		return ""
+	}
+	return fmt.Sprintf("%q is no name for a table in S3: use 1 to 64 letters, digits, _, - and dots, the first a letter or digit", name)
+}
+
 // handle returns the table of that name, the same one every time.
 func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
-	if !tableName.MatchString(name) {
-		return nil, fmt.Errorf("table %q: is no name for a table in S3: use 1 to 64 letters, digits, _, - and dots, the first a letter or digit", name)
+	if why := BadTable(name); why != "" {
+		return nil, &pipeline.Halt{
+			Class: pipeline.HaltRefused, Detail: "table " + name + ": " + why,
+			Remedy: "give it another name by a route, or firehosed table forfeit " + name,
+		}
 	}
 	if err := s.openBucket(ctx); err != nil {
 		return nil, err
@@ -145,7 +177,7 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 	defer s.mu.Unlock()
 	t := s.mu.tables[name]
 	if t == nil {
-		names, err := s.Names(name)
+		names, err := s.cfg.Pure().Names(name)
 		if err != nil {
 			return nil, err
 		}
@@ -157,19 +189,6 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 		s.mu.tables[name] = t
 	}
 	return t, nil
-}
-
-// Names returns the names of a table's objects: a decoder asks them whether an object can
-// be named after partition keys.
-func (s *Sink) Names(table string) (*Names, error) {
-	names, err := NewNames(s.cfg.Naming, table, s.cfg.extension())
-	if err == nil {
-		names, err = names.below(s.cfg.bucketPrefix())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("table %s: %w", table, err)
-	}
-	return names, nil
 }
 
 func (s *Sink) openBucket(ctx context.Context) error {

@@ -74,7 +74,7 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 		return nil, err
 	}
 	u.tables = to.named()
-	text, err := pureOf(name, &p, so, sk.columns(p.Sink.cfg))
+	text, err := pureOf(name, &p, so, sk)
 	if err != nil {
 		u.close(ctx)
 		return nil, err

@@ -70,7 +70,7 @@ type source struct {
 type sinkKind struct {
 	kind[sink]
 	control func(cfg any, pipeline string) (location string, reach objstore.Config) // of the control prefix
-	columns func(cfg any) map[string]map[string]string                              // declared types: table, column, type
+	judges  func(cfg any, part *pure)                                               // sets what of it decides the fate of records
 	check   func(cfg any, t targets) error                                          // of what is configured for tables, by key
 }
 

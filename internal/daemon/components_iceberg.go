@@ -22,9 +22,9 @@ func sinks() []sinkKind {
 		control: func(cfg any, name string) (string, objstore.Config) {
 			return icebergControl(cfg.(*iceberg.Config), name)
 		},
-		columns: func(cfg any) map[string]map[string]string { return icebergColumns(cfg.(*iceberg.Config)) },
-		check:   func(cfg any, t targets) error { return checkIcebergTables(cfg.(*iceberg.Config), t) },
-	}}
+		judges: func(cfg any, part *pure) { part.Columns = icebergColumns(cfg.(*iceberg.Config)) },
+		check:  func(cfg any, t targets) error { return checkIcebergTables(cfg.(*iceberg.Config), t) },
+	}, s3Sink()}
 }
 
 func icebergControl(cfg *iceberg.Config, name string) (string, objstore.Config) {

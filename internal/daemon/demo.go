@@ -69,7 +69,7 @@ func (t demoTables) Coordinates(ctx context.Context, table string, visit func(pa
 	if err != nil || log.Bound(table) == nil {
 		return err
 	}
-	pin, err := t.u.snk.tables.Pin(ctx, table)
+	pin, err := t.u.snk.tables.Pin(ctx, table, false)
 	if err != nil {
 		return err
 	}

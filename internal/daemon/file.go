@@ -13,6 +13,7 @@ import (
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/transform"
 )
 
 // File is the configuration file.
@@ -57,7 +58,11 @@ type Pipeline struct {
 	// that none matches goes to the table <pipeline>.<topic>.
 	Routes []Route `yaml:"routes"`
 
-	// JSON says how the values of records are read.
+	// Unpack opens records that hold others, before they are routed.
+	Unpack transform.UnpackConfig `yaml:"unpack"`
+
+	// JSON says how the values of records are read. The sink s3 keeps those of the formats
+	// raw and json_lines as they came.
 	JSON JSON `yaml:"json"`
 
 	// DeadLetters is the table for what cannot become rows, as it came and with the
@@ -280,7 +285,7 @@ func (p *Pipeline) validate(name string) error {
 	for i := range p.Routes {
 		errs = append(errs, below(fmt.Sprintf("routes[%d]", i), p.Routes[i].validate()))
 	}
-	errs = append(errs, below("json", p.JSON.validate()))
+	errs = append(errs, below("json", p.JSON.validate()), below("unpack", p.Unpack.Validate()))
 	if err := errors.Join(errs...); err != nil {
 		return err // what follows would follow from it
 	}

@@ -28,7 +28,7 @@ func TestExamples(t *testing.T) {
 		"CATALOG_CREDENTIAL": "id:secret", "CATALOG_TOKEN": "x", "KAFKA_PASSWORD": "x", "OAUTH_CLIENT_SECRET": "x", "FIREHOSED_ADMIN_TOKEN": "x", "CREDENTIALS_DIRECTORY": dir,
 	})
 	files, err := filepath.Glob("../../examples/*/*.yaml")
-	if err != nil || len(files) < 17 {
+	if err != nil || len(files) < 20 {
 		t.Fatalf("%d examples, %v", len(files), err)
 	}
 	index, err := os.ReadFile("../../examples/README.md")
@@ -257,7 +257,7 @@ func TestPureIsPure(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		pure, err := pureOf("shop", &p, so, sk.columns(p.Sink.cfg))
+		pure, err := pureOf("shop", &p, so, sk)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,10 +284,46 @@ func TestPureIsPure(t *testing.T) {
 	other("{" + someSource + ", json: {max_depth: 31}, sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", json: {empty: skip}, sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", sink: {iceberg: {warehouse: x, tables: {shop.t: {columns: {c: long}}}}}}")
+	other("{" + someSource + ", unpack: {deaggregation: json}, sink: {iceberg: {warehouse: x}}}")
 
 	want := `{"json":{"max_record_bytes":10485760,"max_depth":32,"max_name_bytes":255,"max_keys_per_record":100000,` +
 		`"max_number_bytes":65536,"max_columns":1000,"empty":"dead_letter","tombstones":"skip"},"dead_letters":"shop_dlq"}`
 	if base != want {
+		t.Errorf("canonical form changed: every pipeline out there would get a new revision\ngot  %s\nwant %s", base, want)
+	}
+}
+
+// TestPureOfObjects: what decides whether a record becomes part of an object is a new
+// revision, how and where objects are written is none.
+func TestPureOfObjects(t *testing.T) {
+	pureText := func(sink string) string {
+		t.Helper()
+		f, _, err := load(write(t, "pipelines: {shop: {"+someSource+", sink: {s3: {"+sink+"}}}}"), lookupIn(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := f.Pipelines["shop"]
+		pure, err := pureOf("shop", &p, sources()[0], s3Sink())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pure)
+	}
+	base := pureText("bucket: s3://b")
+	for _, same := range []string{"bucket: s3://c", "bucket: s3://b, buffer_interval: 60s, buffer_size: 1MiB, tags: {a: b}, control: s3://c/x", "bucket: /lake"} {
+		if got := pureText(same); got != base {
+			t.Errorf("%s is a new revision: %s", same, got)
+		}
+	}
+	for _, other := range []string{
+		"bucket: s3://b/below", "bucket: s3://b, format: json_lines", "bucket: s3://b, prefix: x/", "bucket: s3://b, compression_format: GZIP",
+		`bucket: s3://b, prefix: "!{partitionKeyFromQuery:c}/", error_output_prefix: e/, buffer_interval: 60s, metadata_extraction_query: "{c: .c}"`,
+	} {
+		if got := pureText(other); got == base {
+			t.Errorf("%s is no new revision", other)
+		}
+	}
+	if want := `"dead_letters":"shop_dlq","objects":{"format":"raw"}}`; !strings.HasSuffix(base, want) {
 		t.Errorf("canonical form changed: every pipeline out there would get a new revision\ngot  %s\nwant %s", base, want)
 	}
 }

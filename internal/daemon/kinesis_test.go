@@ -1,11 +1,15 @@
 package daemon
 
 import (
+	"bytes"
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/firehosed/firehosed/consumer/kinesis/kinesistest"
 	"github.com/firehosed/firehosed/internal/inspect"
@@ -61,6 +65,41 @@ func TestKinesisExample(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if code, out, errs := firehosed(t, nil, "verify", "-c", file); code != ExitOK || !strings.Contains(out, "1 units judged") {
+		t.Errorf("verify: %d %s%s", code, out, errs)
+	}
+}
+
+// TestCloudWatchExample: messages in envelopes become lines of objects, and verify proves it.
+func TestCloudWatchExample(t *testing.T) {
+	s, endpoint := streams(t)
+	s.Create("log-subscription", 1)
+	var envelope bytes.Buffer
+	zip := gzip.NewWriter(&envelope)
+	_, _ = zip.Write([]byte(`{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","subscriptionFilters":["f"],` +
+		`"logEvents":[{"id":"1","timestamp":1,"message":"one"},{"id":"2","timestamp":2,"message":"two {"}]}`))
+	_ = zip.Close()
+	s.Put("log-subscription", "k", envelope.Bytes())
+	s.Put("log-subscription", "k", []byte("no envelope"))
+	text, err := os.ReadFile("../../examples/cloudwatch-logs/firehosed.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lake := t.TempDir()
+	config := strings.NewReplacer("bucket: ./lake", "bucket: "+lake, "compression_format: ZSTD", "", "region: eu-central-1", "region: eu-central-1, endpoint: "+endpoint)
+	file := write(t, "admin: {listen: 127.0.0.1:0}\n"+config.Replace(string(text)))
+	l := start(t, file)
+	l.committed("logs.log-subscription", 2)
+	l.committed("logs_dlq", 1)
+	if code := l.end(); code != ExitOK {
+		t.Errorf("exit code %d", code)
+	}
+	if got := linesIn(visible(t, lake), "logs/"); !slices.Equal(got, []string{"one", "two {"}) {
+		t.Errorf("logs/ has %q", got)
+	}
+	if got := linesIn(visible(t, lake), "failed/decompression-failed/"); !slices.Equal(got, []string{"no envelope"}) {
+		t.Errorf("failed/ has %q", got)
+	}
+	if code, out, errs := firehosed(t, nil, "verify", "-c", file); code != ExitOK || !strings.Contains(out, "3 units judged") {
 		t.Errorf("verify: %d %s%s", code, out, errs)
 	}
 }

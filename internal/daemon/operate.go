@@ -53,7 +53,6 @@ func (u *unit) mine(ctx context.Context) error {
 // keeper is a sink whose tables an operator can put in order.
 type keeper interface {
 	Resume(ctx context.Context, table string, replay bool, starts func(ctx context.Context, ps []pipeline.Partition) (pipeline.Vector, error)) error
-	Forfeit(ctx context.Context, table string) error
 	Rebind(ctx context.Context, table string) error
 	RebuildControl(ctx context.Context, tables []string, rev pipeline.Revision) error
 }
@@ -79,7 +78,7 @@ func tableResume(ctx context.Context, c *call) error {
 
 func tableForfeit(ctx context.Context, c *call) error {
 	return c.decide(ctx, func(ctx context.Context, u *unit) (string, error) {
-		return "nobody waits for table " + c.args[0] + " any more; rows for it are dropped as forfeited", u.snk.keeper.Forfeit(ctx, c.args[0])
+		return "nobody waits for table " + c.args[0] + " any more; rows for it are dropped as forfeited", u.ctl.Forfeit(ctx, c.args[0])
 	})
 }
 

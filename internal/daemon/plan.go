@@ -10,6 +10,8 @@ import (
 	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/pipeline/decode"
+	"github.com/firehosed/firehosed/pipeline/transform"
+	"github.com/firehosed/firehosed/s3sink"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -27,30 +29,63 @@ func planOf(name string, decoders *decode.Pool, unpack func(*pure) pipeline.Stag
 			return nil, err
 		}
 		opts := part.JSON.options()
-		route := decode.RouteConfig{Rules: part.rules(name), Reserved: []string{part.DeadLetters}, Options: opts}
-		if _, err := decode.NewRoute(route, admit); err != nil {
+		route := decode.RouteConfig{Rules: part.rules(name), Reserved: []string{part.DeadLetters}, Options: opts, Whole: part.asTheyCame()}
+		if part.Objects.Format != "" {
+			route.BadTable = s3sink.BadTable
+		}
+		stages, err := part.stages(route, admit, unpack)
+		if err != nil {
 			return nil, err
 		}
+		decoder := func() pipeline.Decoder {
+			json := decode.NewJSON(decode.Config{Options: opts, Tables: tables, Pool: decoders})
+			if watched == nil {
+				return json
+			}
+			return rescueCounter{json, watched}
+		}
+		if part.asTheyCame() {
+			if decoder, err = objectDecoder(part.Objects); err != nil {
+				return nil, err
+			}
+		}
 		return func() pipeline.Steps {
-			stage, err := decode.NewRoute(route, admit)
-			if err != nil {
-				panic(fmt.Sprintf("BUG: routes were checked: %v", err))
-			}
-			var decoder pipeline.Decoder = decode.NewJSON(decode.Config{Options: opts, Tables: tables, Pool: decoders})
-			if watched != nil {
-				decoder = rescueCounter{decoder, watched}
-			}
-			stages := []pipeline.Stage{stage}
-			if unpack != nil {
-				stages = []pipeline.Stage{unpack(&part), stage}
-			}
 			return pipeline.Steps{
-				Stages:      stages,
-				Decoder:     decoder,
+				Stages:      stages(),
+				Decoder:     decoder(),
 				DeadLetters: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
 			}
 		}, nil
 	}
+}
+
+// stages returns what makes the stages before the decoder, fresh ones each time.
+func (p *pure) stages(route decode.RouteConfig, admit pipeline.Admit, unpack func(*pure) pipeline.Stage) (func() []pipeline.Stage, error) {
+	build := func() ([]pipeline.Stage, error) {
+		var all []pipeline.Stage
+		if unpack != nil {
+			all = append(all, unpack(p))
+		}
+		if p.Unpack != (transform.UnpackConfig{}) {
+			u, err := transform.NewUnpack(p.Unpack)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, u)
+		}
+		r, err := decode.NewRoute(route, admit)
+		return append(all, r), err
+	}
+	if _, err := build(); err != nil {
+		return nil, err
+	}
+	return func() []pipeline.Stage {
+		all, err := build()
+		if err != nil {
+			panic(fmt.Sprintf("BUG: stages were built before: %v", err))
+		}
+		return all
+	}, nil
 }
 
 // rescueCounter counts the rows that kept a value that fits no column.

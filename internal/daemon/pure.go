@@ -6,6 +6,8 @@ import (
 
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/pipeline"
+	"github.com/firehosed/firehosed/pipeline/transform"
+	"github.com/firehosed/firehosed/s3sink"
 )
 
 // rulesVersion is the version of what this binary makes of a record under one and
@@ -26,7 +28,12 @@ type pure struct {
 	DeadLetters string                       `yaml:"dead_letters"`
 	Columns     map[string]map[string]string `yaml:"columns"`         // declared types: table, column, type
 	WrongShard  string                       `yaml:"kpl_wrong_shard"` // of the source kinesis
+	Unpack      transform.UnpackConfig       `yaml:"unpack"`
+	Objects     s3sink.Pure                  `yaml:"objects"` // of the sink s3
 }
+
+// asTheyCame tells whether units are kept as they came, each a row.
+func (p *pure) asTheyCame() bool { return p.Objects.Format != "" && !p.Objects.Columnar() }
 
 // defaultMaxTables is how many tables the values of a field may make.
 const defaultMaxTables = 100
@@ -36,8 +43,8 @@ func (p *Pipeline) deadLetterTable(name string) string { return cmp.Or(p.DeadLet
 
 // pureOf returns the pure part of a pipeline, defaults filled in: what a default
 // is may change with a release, what a revision means may not.
-func pureOf(name string, p *Pipeline, so sourceKind, columns map[string]map[string]string) ([]byte, error) {
-	part := pure{JSON: p.JSON, DeadLetters: p.deadLetterTable(name), Columns: columns}
+func pureOf(name string, p *Pipeline, so sourceKind, sk sinkKind) ([]byte, error) {
+	part := pure{JSON: p.JSON, DeadLetters: p.deadLetterTable(name), Unpack: p.Unpack}
 	for _, r := range p.Routes {
 		if r.Field != "" {
 			r.MaxTables = cmp.Or(r.MaxTables, defaultMaxTables)
@@ -47,6 +54,7 @@ func pureOf(name string, p *Pipeline, so sourceKind, columns map[string]map[stri
 	if so.judges != nil {
 		so.judges(p.Source.cfg, &part)
 	}
+	sk.judges(p.Sink.cfg, &part)
 	text, err := config.Canonical(part)
 	if err != nil {
 		return nil, fmt.Errorf("pipeline %q: %w", name, err)

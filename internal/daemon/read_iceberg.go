@@ -21,7 +21,7 @@ type icebergTables struct {
 var _ inspect.Tables = icebergTables{}
 
 // Pin implements inspect.Tables.
-func (t icebergTables) Pin(ctx context.Context, name string) (*inspect.Pinned, error) {
+func (t icebergTables) Pin(ctx context.Context, name string, _ bool) (*inspect.Pinned, error) {
 	in, err := t.sink.Inspect(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("pin table %s: %w", name, err)

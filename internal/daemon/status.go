@@ -22,7 +22,9 @@ type tableState struct {
 	Reason   string         `json:"reason,omitempty"` // of anything else than OK
 	Remedy   string         `json:"remedy,omitempty"` // the command that decides
 	Metadata string         `json:"metadata_location,omitempty"`
-	Records  int64          `json:"records"` // -1: not known
+	Location string         `json:"location,omitempty"` // the folder of its objects, of the sink s3
+	Pending  int            `json:"pending_commits"`    // decided, and not published yet
+	Records  int64          `json:"records"`            // -1: not known
 	Stamp    pipeline.Stamp `json:"stamp"`
 	Commits  int64          `json:"commits"` // of this pipeline
 }
@@ -256,7 +258,11 @@ func (s *pipelineState) text(w io.Writer) {
 			say(tw, "  table %s\t%s\t%s\n", t.Name, t.State, t.Reason)
 			continue
 		}
-		say(tw, "  table %s\t%s\t%s rows\t%d commits\n", t.Name, t.State, rowsText(t.Records), t.Commits)
+		pending := ""
+		if t.Pending > 0 {
+			pending = fmt.Sprintf("\t%d of them to be published", t.Pending)
+		}
+		say(tw, "  table %s\t%s\t%s rows\t%d commits%s\n", t.Name, t.State, rowsText(t.Records), t.Commits, pending)
 	}
 	_ = tw.Flush()
 	for _, p := range s.Partitions {

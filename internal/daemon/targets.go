@@ -15,6 +15,8 @@ type targets struct {
 	meta  *schema.Schema // what the source knows of each record
 	dead  string         // the dead-letter table
 	reach decode.Reach   // where records can go
+
+	byField bool // some by a field of theirs
 }
 
 // targets returns the tables of a pipeline whose source and routes are in order.
@@ -24,7 +26,10 @@ func (p *Pipeline) targets(name string) (targets, error) {
 		return targets{}, err
 	}
 	rules := (&pure{Routes: p.Routes}).rules(name)
-	return targets{so.columns(p.Source.cfg), p.deadLetterTable(name), decode.ReachOf(rules, so.streams(p.Source.cfg))}, nil
+	return targets{
+		meta: so.columns(p.Source.cfg), dead: p.deadLetterTable(name), reach: decode.ReachOf(rules, so.streams(p.Source.cfg)),
+		byField: slices.ContainsFunc(p.Routes, func(r Route) bool { return r.Field != "" }),
+	}, nil
 }
 
 // named lists the tables that are known by name: the dead-letter table, and those

@@ -60,7 +60,7 @@ func (f *File) plans() error {
 		if err != nil {
 			return err
 		}
-		text, err := pureOf(name, &p, so, sk.columns(p.Sink.cfg))
+		text, err := pureOf(name, &p, so, sk)
 		if err == nil {
 			_, err = planOf(name, nil, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
 		}

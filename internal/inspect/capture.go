@@ -90,7 +90,10 @@ func (v *verifier) pin(ctx context.Context) error {
 	for _, name := range v.log.BoundTables() {
 		t := v.table(name)
 		var err error
-		if t.pin, err = v.d.Tables.Pin(ctx, name); err == nil {
+		if t.pin, err = v.d.Tables.Pin(ctx, name, v.o.Values); err == nil {
+			if t.pin.Sum != nil {
+				t.accounts = accountsOf(t.pin.Accounts)
+			}
 			continue
 		}
 		if ctx.Err() != nil {
@@ -200,7 +203,7 @@ func (v *verifier) bounds(ctx context.Context, p *part, started map[string]pipel
 		return err
 	}
 	origin = cmp.Or(origin, oldest)
-	p.low = v.low(p, h, origin)
+	p.origin, p.low = origin, v.low(p, h, origin)
 	p.to = p.low
 	for _, t := range v.tables {
 		var at pipeline.Position
@@ -301,6 +304,10 @@ func (v *verifier) list() {
 	for _, t := range v.tables {
 		if t.pin == nil {
 			continue
+		}
+		v.report.Decisions = append(v.report.Decisions, t.pin.Decisions...)
+		for _, n := range t.pin.Notes {
+			v.report.note("table %s: %s", t.name, n)
 		}
 		for _, s := range t.pin.Left {
 			v.report.Decisions = append(v.report.Decisions,

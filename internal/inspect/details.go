@@ -43,7 +43,7 @@ func (v *verifier) look(ctx context.Context, spans []span) error {
 	}
 	for _, s := range spans {
 		err := v.read(ctx, s, visitor{unit: func(u item, t *table) {
-			if t.halt == nil && u.at < s.part.must(t) {
+			if t.halt == nil && t.accounts == nil && u.at < s.part.must(t) {
 				c := at(u.unit)
 				c.want, c.value = t, u.value
 			}

@@ -155,7 +155,7 @@ func (w *world) deliver(p pipeline.Partition, to int) {
 
 // ---- Tables ----
 
-func (w *world) Pin(_ context.Context, name string) (*Pinned, error) {
+func (w *world) Pin(_ context.Context, name string, _ bool) (*Pinned, error) {
 	if w.onPin != nil {
 		w.onPin()
 	}

@@ -99,14 +99,13 @@ func (v *verifier) places(b *pipeline.Batch) ([]pipeline.Position, error) {
 	if len(b.Values) == 0 {
 		return nil, nil
 	}
-	cols, err := columnsOf(b.Meta, v.where.Columns())
+	at, err := pipeline.Places(v.where, b)
 	if err != nil {
 		return nil, err
 	}
-	at := v.where.Places(cols)
 	places := make([]pipeline.Position, len(b.Values))
 	for i := range places {
-		if _, places[i] = at(i); places[i] == "" {
+		if places[i] = at(i); places[i] == "" {
 			return nil, fmt.Errorf("record %d of a batch does not say where it is", i)
 		}
 	}
@@ -166,14 +165,14 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 			b.Drop("forfeited", len(share.Units))
 			continue
 		}
-		if err := v.decode(ctx, rev, b, share, show); err != nil {
+		if err := v.decode(ctx, rev, b, share, places, show); err != nil {
 			return fmt.Errorf("table %q: %w", share.Table, err)
 		}
 	}
 	if v.log.Forfeited(v.d.DeadLetters) {
 		b.Drop("forfeited", len(b.Rejects))
 	} else if len(b.Rejects) > 0 {
-		if err := v.lay(rev, b, show); err != nil {
+		if err := v.lay(rev, b, places, show); err != nil {
 			return fmt.Errorf("table %q: %w", v.d.DeadLetters, err)
 		}
 	}
@@ -186,9 +185,9 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 }
 
 // lay shows the dead letters of a batch.
-func (v *verifier) lay(rev *revision, b *pipeline.Batch, show func(t *table, rec, sub int32, value sum)) error {
+func (v *verifier) lay(rev *revision, b *pipeline.Batch, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
 	dead := v.table(v.d.DeadLetters)
-	if v.hash == nil {
+	if v.hash == nil && dead.accounts == nil {
 		for _, r := range b.Rejects {
 			show(dead, r.Rec, r.Sub, sum{})
 		}
@@ -199,16 +198,27 @@ func (v *verifier) lay(rev *revision, b *pipeline.Batch, show func(t *table, rec
 	if err != nil {
 		return fmt.Errorf("lay out dead letters: %w", err)
 	}
-	return v.show(dead, rows, show)
+	return v.show(dead, rows, places, show)
 }
 
-// show hands out laid-out rows, with their values if those are compared.
-func (v *verifier) show(t *table, rows pipeline.Rows, show func(t *table, rec, sub int32, value sum)) error {
+// show hands out laid-out rows, with their values if those are compared, or what they add
+// to an account.
+func (v *verifier) show(t *table, rows pipeline.Rows, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
 	if rows.Data != nil {
 		defer rows.Data.Release()
 	}
 	values := make([]sum, len(rows.Rec))
-	if v.hash != nil && rows.Data != nil {
+	switch {
+	case rows.Data == nil || len(values) == 0:
+	case t.accounts != nil:
+		of, err := t.pin.Sum(rows.Data)
+		if err != nil {
+			return err
+		}
+		for i, rec := range rows.Rec {
+			values[i].lo = of(i, places[rec], rows.Sub[i])
+		}
+	case v.hash != nil:
 		var err error
 		if values, err = v.hash.rows(rows.Data, t.schema()); err != nil {
 			return err
@@ -221,7 +231,7 @@ func (v *verifier) show(t *table, rows pipeline.Rows, show func(t *table, rec, s
 }
 
 // decode lays a share out as its table would.
-func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch, share pipeline.Part, show func(t *table, rec, sub int32, value sum)) error {
+func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch, share pipeline.Part, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
 	if len(share.Units) == 0 {
 		return nil
 	}
@@ -238,5 +248,5 @@ func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch,
 	for rule, n := range rows.Dropped {
 		b.Drop(rule, n)
 	}
-	return v.show(t, rows, show)
+	return v.show(t, rows, places, show)
 }

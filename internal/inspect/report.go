@@ -26,6 +26,18 @@ type Finding struct {
 	Partition string `json:"partition"` // source key, or what the row says if the source has no such partition
 	Record    string `json:"record"`    // its offset or sequence number
 	Sub       int32  `json:"sub"`
+	Detail    string `json:"detail,omitempty"` // what more there is to say, of tables whose rows do not say where they came from
+}
+
+// String returns the finding in a line.
+func (f Finding) String() string {
+	switch {
+	case f.Detail == "":
+		return fmt.Sprintf("%s: table %s, %s record %s sub %d", f.Kind, f.Table, f.Partition, f.Record, f.Sub)
+	case f.Partition == "":
+		return fmt.Sprintf("%s: table %s: %s", f.Kind, f.Table, f.Detail)
+	}
+	return fmt.Sprintf("%s: table %s, %s record %s: %s", f.Kind, f.Table, f.Partition, f.Record, f.Detail)
 }
 
 // Decision is something an operator decided that explains rows that are not there.
@@ -73,8 +85,8 @@ func (r *Report) ExitCode() int {
 	return ExitProven
 }
 
-// find counts a violation and keeps the first of its kind.
-func (r *Report) find(keep int, f Finding) {
+// find counts a violation of so many units and keeps the first of its kind.
+func (r *Report) find(keep int, f Finding, units int64) {
 	var n *int64
 	switch f.Kind {
 	case Lost:
@@ -88,9 +100,10 @@ func (r *Report) find(keep int, f Finding) {
 	default:
 		panic("BUG: finding of kind " + f.Kind)
 	}
-	if *n++; *n <= int64(keep) {
+	if *n < int64(keep) {
 		r.Findings = append(r.Findings, f)
 	}
+	*n += units
 }
 
 // maxNotes bounds the notes of a report.
@@ -125,7 +138,7 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 		fmt.Fprintf(&b, "  note: %s\n", n)
 	}
 	for _, f := range r.Findings {
-		fmt.Fprintf(&b, "  %s: table %s, %s record %s sub %d\n", f.Kind, f.Table, f.Partition, f.Record, f.Sub)
+		b.WriteString("  " + f.String() + "\n")
 	}
 	n, err := io.WriteString(w, b.String())
 	return int64(n), err

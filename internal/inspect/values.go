@@ -349,7 +349,7 @@ func (v *verifier) scan(ctx context.Context, t *table, visit func(Row) error) er
 		if err != nil {
 			return err
 		}
-		cols, err := columnsOf(rec, append(v.where.Columns(), schema.ColSub))
+		cols, err := pipeline.ReadColumns(rec, append(v.where.Columns(), schema.ColSub))
 		if err != nil {
 			return err
 		}
@@ -366,60 +366,4 @@ func (v *verifier) scan(ctx context.Context, t *table, visit func(Row) error) er
 		}
 		return nil
 	})
-}
-
-// columnsOf returns columns of a batch by their names.
-func columnsOf(rec arrow.RecordBatch, names []string) ([]pipeline.Column, error) {
-	cols := make([]pipeline.Column, len(names))
-	for k, name := range names {
-		var is []int
-		if rec != nil {
-			is = rec.Schema().FieldIndices(name)
-		}
-		if len(is) == 0 {
-			return nil, fmt.Errorf("there is no column %s", name)
-		}
-		var err error
-		if cols[k], err = columnOf(rec.Column(is[0])); err != nil {
-			return nil, fmt.Errorf("column %s: %w", name, err)
-		}
-	}
-	return cols, nil
-}
-
-// columnOf reads a column of numbers or texts.
-func columnOf(col arrow.Array) (pipeline.Column, error) {
-	n := col.Len()
-	c := pipeline.Column{Null: make([]bool, n)}
-	for i := range c.Null {
-		c.Null[i] = col.IsNull(i)
-	}
-	switch a := col.(type) {
-	case *array.Int32:
-		c.Ints = make([]int64, n)
-		for i, x := range a.Int32Values() {
-			c.Ints[i] = int64(x)
-		}
-	case *array.Int64:
-		c.Ints = a.Int64Values()
-	case *array.String:
-		c.Bytes = make([][]byte, n)
-		for i := range n {
-			c.Bytes[i] = []byte(a.Value(i))
-		}
-	case *array.Dictionary:
-		words, err := columnOf(a.Dictionary())
-		if err != nil || words.Bytes == nil {
-			return c, fmt.Errorf("a dictionary of %v is not known", a.Dictionary().DataType())
-		}
-		c.Bytes = make([][]byte, n)
-		for i := range n {
-			if !c.Null[i] {
-				c.Bytes[i] = words.Bytes[a.GetValueIndex(i)]
-			}
-		}
-	default:
-		return c, fmt.Errorf("values of type %v are not known", col.DataType())
-	}
-	return c, nil
 }

@@ -21,7 +21,7 @@ func TestVerifyComparesValues(t *testing.T) {
 	w.want(Options{}, proven) // the coordinates are right
 	r := w.want(Options{Values: true}, "lost 0 duplicated 0 unexpected 0 pending 0 unverifiable 0 exit 1")
 	want := []Finding{
-		{Differs, "a", partition(0).Key(), "3", 2}, {Differs, deadTab, partition(0).Key(), "5", 0},
+		{Kind: Differs, Table: "a", Partition: partition(0).Key(), Record: "3", Sub: 2}, {Kind: Differs, Table: deadTab, Partition: partition(0).Key(), Record: "5"},
 	}
 	if r.Differs != 2 || len(r.Findings) != 2 || r.Findings[0] != want[0] || r.Findings[1] != want[1] {
 		t.Errorf("%d differ: %v", r.Differs, r.Findings)

@@ -29,9 +29,10 @@ type Source interface {
 
 // Tables reads the tables of a pipeline without changing them.
 type Tables interface {
-	// Pin returns a bound table as it is now. A *pipeline.Halt says that it is not in
-	// order; then nothing can be said about its rows.
-	Pin(ctx context.Context, name string) (*Pinned, error)
+	// Pin returns a bound table as it is now; with values, what its rows hold will be
+	// compared, too. A *pipeline.Halt says that it is not in order; then nothing can be
+	// said about its rows.
+	Pin(ctx context.Context, name string, values bool) (*Pinned, error)
 }
 
 // Pinned is one snapshot of a table.
@@ -47,6 +48,26 @@ type Pinned struct {
 	// Records calls visit for all rows with all their columns, a batch at a time. The
 	// batch is valid until visit returns. Used with Options.Values only.
 	Records func(ctx context.Context, visit func(arrow.RecordBatch) error) error
+
+	// Accounts say what commits have, of a table whose rows do not say where they came
+	// from: it has these in place of Rows and Records. nil: it is not one of them.
+	Accounts []Account
+	// Sum returns what each of the rows that are laid out for Schema adds to the sum of its
+	// account, by its index, the place of its record and its number within that.
+	Sum func(data arrow.RecordBatch) (func(row int, place pipeline.Position, sub int32) uint64, error)
+	// Found is what the table says of itself.
+	Found []Found
+	// Decisions are those of operators about the table.
+	Decisions []Decision
+	// Notes are for people.
+	Notes []string
+}
+
+// Found is something that a table with accounts says of itself.
+type Found struct {
+	Kind   Kind // empty: Count units cannot be judged
+	Detail string
+	Count  int64
 }
 
 // Row is where a row came from, as its metadata columns say.
@@ -139,6 +160,8 @@ type table struct {
 	index int32
 	pin   *Pinned // nil: not in order, or not there
 	halt  error   // why nothing can be said about it; nil with pin nil: it is not there
+
+	accounts map[pipeline.Partition]*accounts // nil: its rows say where they came from
 }
 
 func (t *table) schema() *schema.Schema {
@@ -154,6 +177,7 @@ type part struct {
 	raw    pipeline.Partition  // as the source calls it
 	id     pipeline.Partition  // as the log and the tables call it
 	run                        // what is read and compared
+	origin pipeline.Position   // where the pipeline began
 	low    pipeline.Position   // below it every table must have its rows: G, or "" if that is void
 	gaps   []run               // accepted losses
 	marks  []pipeline.Position // by table: what it must have, the later of its watermark and low
@@ -186,6 +210,7 @@ func (v *verifier) compare(ctx context.Context) error {
 	if err := v.pass(ctx, w, v.whole(), true); err != nil {
 		return err
 	}
+	v.settleAccounts()
 	for {
 		bad := clip(w.differing(v.parts))
 		if len(bad) == 0 {
@@ -251,8 +276,11 @@ func (v *verifier) pass(ctx context.Context, w *windows, spans []span, first boo
 				switch {
 				case t.halt != nil && first:
 					v.report.Unverifiable++
-				case t.halt == nil && u.at < s.part.must(t):
+				case t.halt != nil || u.at >= s.part.must(t):
+				case t.accounts == nil:
 					w.add(t.index, u, +1)
+				case first:
+					v.book(t, s.part, u)
 				}
 			},
 		})
@@ -279,7 +307,7 @@ func (v *verifier) rows(ctx context.Context, spans []span, first bool, visit fun
 		in[s.part.index] = append(in[s.part.index], s.run)
 	}
 	for _, t := range v.tables {
-		if t.pin == nil {
+		if t.pin == nil || t.accounts != nil {
 			continue
 		}
 		err := v.scan(ctx, t, func(r Row) error {
@@ -369,7 +397,7 @@ func (v *verifier) stranger(t *table, r Row) {
 
 // find books a violation.
 func (v *verifier) find(k Kind, t *table, log string, u unit) {
-	v.report.find(v.o.Findings, Finding{k, t.name, log, v.where.Number(u.at), u.sub})
+	v.report.find(v.o.Findings, Finding{Kind: k, Table: t.name, Partition: log, Record: v.where.Number(u.at), Sub: u.sub}, 1)
 }
 
 // left reports whether an operator chose to leave a table's rows out there.

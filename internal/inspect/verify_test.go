@@ -83,7 +83,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		}
 	}
 	at := func(k Kind, table string, part int, off int64, sub int32) *Finding {
-		return &Finding{k, table, partition(part).Key(), strconv.FormatInt(off, 10), sub}
+		return &Finding{Kind: k, Table: table, Partition: partition(part).Key(), Record: strconv.FormatInt(off, 10), Sub: sub}
 	}
 	row := rowAt
 
@@ -346,8 +346,8 @@ func TestVerifyStopsWithItsContext(t *testing.T) {
 // cancelled lets a pass over a table notice that the context has ended.
 type cancelled struct{ *world }
 
-func (c cancelled) Pin(ctx context.Context, name string) (*Pinned, error) {
-	pin, err := c.world.Pin(ctx, name)
+func (c cancelled) Pin(ctx context.Context, name string, values bool) (*Pinned, error) {
+	pin, err := c.world.Pin(ctx, name, values)
 	if err != nil {
 		return nil, err
 	}

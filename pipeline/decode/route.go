@@ -40,6 +40,14 @@ type RouteConfig struct {
 	// table.
 	Reserved []string
 
+	// Whole says that the decoder makes one row of a unit, whatever that is: batches that
+	// go to one table as a whole are never looked into.
+	Whole bool
+
+	// BadTable says why a table that a value leads to cannot have its name, or "". Nil:
+	// any can.
+	BadTable func(name string) string
+
 	// Options are those of the decoder: what it would reject is rejected here.
 	schema.Options
 }
@@ -47,6 +55,7 @@ type RouteConfig struct {
 // Route is the stage that makes the parts of a batch. Batches that go to one table
 // as a whole are not looked into, unless a stage before has split their records: what
 // it made of them may hold several values, and these are numbered on through the record.
+// RouteConfig.Whole spares the latter.
 type Route struct {
 	cfg      RouteConfig
 	paths    [][]string // of the rules' fields
@@ -119,7 +128,7 @@ func parsePointer(p string) ([]string, error) {
 func (r *Route) Process(ctx context.Context, b *pipeline.Batch) error {
 	switch i, table := find(r.cfg.Rules, b.Name); {
 	case i < 0:
-	case r.cfg.Rules[i].Field == "" && b.Sub == nil:
+	case r.cfg.Rules[i].Field == "" && (b.Sub == nil || r.cfg.Whole):
 		r.whole(b, table)
 		return nil
 	default:
@@ -238,6 +247,11 @@ func (r *Route) table(ctx context.Context, rule *Rule, path []string, template s
 			return "", why, nil
 		}
 		table = strings.ReplaceAll(template, valueMark, string(value))
+		if r.cfg.BadTable != nil {
+			if why = r.cfg.BadTable(table); why != "" {
+				return "", why, nil
+			}
+		}
 		if len(r.target) < maxKnown {
 			r.target[string(value)] = table
 		}
