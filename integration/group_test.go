@@ -46,7 +46,7 @@ func (w *world) disturb(crew []*worker, step, steps int) []*worker {
 	p, before := crew[w.rng.IntN(len(crew))], committed(crew)
 	inCommit := step%4 == 2 || step%2 == 0 && w.behind()
 	if inCommit {
-		p.arm()
+		p.arm(sent)
 	}
 	w.allow(w.total * (step + 1) / (steps + 1))
 	if inCommit {

@@ -46,7 +46,7 @@ func (w *world) killLoop(from, n, cuts int) {
 		w.until("a worker commits", func() bool { return p.committed() > w.rng.IntN(2) && w.passed(w.total*life/(cuts+1)) }, p)
 		inCommit := life%2 == 0 || w.behind()
 		if inCommit {
-			p.arm()
+			p.arm(sent)
 		}
 		w.allow(w.total * (life + 1) / (cuts + 1))
 		if inCommit {
@@ -67,7 +67,7 @@ func (w *world) kill(p *worker) {
 		w.t.Fatalf("a worker ended before it was killed: %v", p.alive())
 	}
 	w.sum.Kills++
-	if p.midCommit() {
+	if p.diedAt(sent) {
 		w.sum.KillsMidCommit++
 	}
 }

@@ -21,13 +21,17 @@ func emptyLater(t *testing.T, prefix string) {
 	})
 }
 
-func empty(ctx context.Context, prefix string) (n int, err error) {
-	client := s3.New(s3.Options{
+func bucketClient() *s3.Client {
+	return s3.New(s3.Options{
 		BaseEndpoint: aws.String(os.Getenv("FIREHOSED_S3_ENDPOINT")), Region: "us-east-1", UsePathStyle: true,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: os.Getenv("FIREHOSED_S3_KEY"), SecretAccessKey: os.Getenv("FIREHOSED_S3_SECRET")}, nil
 		}),
 	})
+}
+
+func empty(ctx context.Context, prefix string) (n int, err error) {
+	client := bucketClient()
 	bucket := aws.String(os.Getenv("FIREHOSED_S3_BUCKET"))
 	pages := s3.NewListObjectsV2Paginator(client, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &prefix})
 	for pages.HasMorePages() {

@@ -26,11 +26,11 @@ type worker struct {
 
 	mu struct {
 		sync.Mutex
-		armed     bool            // die at the next commit.send
-		reading   bool            // it has been given partitions
-		committed int             // commits of rows that were answered
-		inFlight  map[string]bool // tables with a commit of rows that was sent and not answered
-		tail      []string        // the last lines that are no debug event
+		armed     string            // die at the next event of this name, of a commit of rows
+		reading   bool              // it has been given partitions
+		committed int               // commits of rows that were answered
+		stage     map[string]string // by table, the last event of a commit of rows that is not over
+		tail      []string          // the last lines that are no debug event
 	}
 }
 
@@ -43,7 +43,7 @@ func (w *world) start() *worker {
 	}
 	p := &worker{cmd: exec.Command(path, "run", "-c", w.config, "--log-level", "debug", "--log-format", "json")}
 	p.begun, p.done = make(chan struct{}), make(chan struct{})
-	p.mu.inFlight = map[string]bool{}
+	p.mu.stage = map[string]string{}
 	p.cmd.Env = append(os.Environ(), w.place.env...)
 	p.cmd.Dir = w.dir
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -92,12 +92,11 @@ func (p *worker) read(stderr io.Reader, log io.Writer) {
 func (p *worker) line(line []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	send := bytes.Contains(line, []byte(`"msg":"commit.send"`)) && bytes.Contains(line, []byte(`"kind":"data"`))
-	if send && p.mu.armed {
+	if p.mu.armed != "" && bytes.Contains(line, []byte(`"msg":"`+p.mu.armed+`"`)) && bytes.Contains(line, []byte(`"kind":"data"`)) {
 		_ = p.cmd.Process.Kill()
-		p.mu.armed = false
+		p.mu.armed = ""
 	}
-	var e struct{ Level, Msg, Table string }
+	var e struct{ Level, Msg, Table, Kind string }
 	if err := json.Unmarshal(line, &e); err != nil || e.Level != "DEBUG" {
 		p.mu.tail = append(p.mu.tail, strings.TrimSpace(string(line)))
 		p.mu.tail = p.mu.tail[max(0, len(p.mu.tail)-8):]
@@ -105,15 +104,15 @@ func (p *worker) line(line []byte) {
 	switch {
 	case e.Msg == "reading partitions":
 		p.mu.reading = true
-	case send:
-		p.mu.inFlight[e.Table] = true
+	case e.Kind == "data" && (e.Msg == staged || e.Msg == sent || e.Msg == decided):
+		p.mu.stage[e.Table] = e.Msg
 	case e.Msg == "commit.done":
-		if p.mu.inFlight[e.Table] {
+		if p.mu.stage[e.Table] != "" {
 			p.mu.committed++
 		}
-		delete(p.mu.inFlight, e.Table)
+		delete(p.mu.stage, e.Table)
 	case strings.HasPrefix(e.Msg, "commit."): // any other answer
-		delete(p.mu.inFlight, e.Table)
+		delete(p.mu.stage, e.Table)
 	}
 }
 
@@ -131,11 +130,18 @@ func (p *worker) reading() bool {
 	return p.mu.reading
 }
 
-// arm makes the worker die when it next sends a commit.
-func (p *worker) arm() {
+// The events of a commit of rows that is not over.
+const (
+	staged  = "commit.staged"  // of objects: all parts are in the bucket, nothing decides yet
+	sent    = "commit.send"    // what decides is on its way
+	decided = "commit.decided" // of objects: they are about to be completed
+)
+
+// arm makes the worker die at the next such event.
+func (p *worker) arm(event string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.armed = true
+	p.mu.armed = event
 }
 
 func (p *worker) signal(t *testing.T, s syscall.Signal) {
@@ -165,11 +171,16 @@ func (p *worker) await(d time.Duration) {
 	}
 }
 
-// midCommit reports, of a dead worker, whether it died with a commit sent and not answered.
-func (p *worker) midCommit() bool {
+// diedAt reports, of a dead worker, whether it died when such an event was the last of a commit.
+func (p *worker) diedAt(event string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.mu.inFlight) > 0
+	for _, at := range p.mu.stage {
+		if at == event {
+			return true
+		}
+	}
+	return false
 }
 
 // alive returns an error if the process is gone.

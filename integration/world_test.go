@@ -145,6 +145,7 @@ type world struct {
 	t         *testing.T
 	dir, name string // the name of the topic, the pipeline and its namespace
 	place     place
+	sink      string // YAML below sink; "": iceberg, in its place
 	config    string // path of the configuration
 	top       string // YAML at the top of the configuration
 	stream    *gen.Stream
@@ -152,8 +153,9 @@ type world struct {
 	client    *kgo.Client
 	admin     *kadm.Client
 
-	allowed chan int   // how many records may be in the topic by now
-	done    chan error // of the producer
+	edit    func(value []byte, i int) []byte // changes a record before it is appended; nil: nothing does
+	allowed chan int                         // how many records may be in the topic by now
+	done    chan error                       // of the producer
 
 	rng   *rand.Rand // chooses moments and victims
 	began time.Time  // of the phase that lap ends
@@ -228,6 +230,10 @@ func (w *world) configure(instance, more string) {
 	if instance != "" {
 		member = ", instance_id: " + instance
 	}
+	sink := w.sink
+	if sink == "" {
+		sink = fmt.Sprintf("iceberg:\n  namespace: %s\n  commit_interval: 1s\n%s", w.name, indent(w.place.sink, 2))
+	}
 	text := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
 %s
 pipelines:
@@ -235,11 +241,8 @@ pipelines:
     source:
       kafka: {brokers: [%q], topics: [%s], start: earliest, session_timeout: 6s%s}
     sink:
-      iceberg:
-        namespace: %s
-        commit_interval: 1s
 %s
-%s`, w.top, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, w.name, indent(w.place.sink, 8), indent(more, 4))
+%s`, w.top, w.name, os.Getenv("FIREHOSED_KAFKA"), w.name, member, indent(sink, 6), indent(more, 4))
 	w.config = filepath.Join(w.dir, "firehosed.yaml")
 	if err := os.WriteFile(w.config, []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
@@ -269,11 +272,7 @@ func (w *world) produce(ctx context.Context) error {
 			return ctx.Err()
 		}
 		for ; i < min(to, w.total); i++ {
-			value, tomb := w.stream.Append([]byte{}, i)
-			if tomb {
-				value = nil
-			}
-			r := &kgo.Record{Partition: int32(i % partitions), Value: value}
+			r := &kgo.Record{Partition: int32(i % partitions), Value: w.value(i)}
 			w.client.Produce(ctx, r, func(_ *kgo.Record, err error) {
 				if err != nil {
 					once.Do(func() { failed = err })
@@ -285,6 +284,18 @@ func (w *world) produce(ctx context.Context) error {
 		}
 	}
 	return failed
+}
+
+// value returns the value of a record, nil: a tombstone.
+func (w *world) value(i int) []byte {
+	value, tomb := w.stream.Append([]byte{}, i)
+	if tomb {
+		return nil
+	}
+	if w.edit != nil {
+		value = w.edit(value, i)
+	}
+	return value
 }
 
 // produced waits until the producer has appended every record.

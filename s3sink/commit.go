@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/firehosed/firehosed/internal/failpoint"
@@ -44,9 +45,14 @@ func (t *table) commit(ctx context.Context, c *commit, st pipeline.Stamp) error 
 		if m == nil || err != nil {
 			return err
 		}
-		return t.publish(ctx, m)
+		if err := t.publish(ctx, m); err != nil {
+			return err
+		}
+		t.event(ctx, "commit.done")
+		return nil
 	})
 	if err != nil {
+		t.event(ctx, "commit.failed", slog.Any("error", err))
 		return fmt.Errorf("commit to table %s: %w", t.name, err)
 	}
 	return nil
@@ -97,6 +103,7 @@ func (t *table) send(ctx context.Context, r *register, c *commit, st pipeline.St
 	m.Stamp, m.Seq = st, r.Seq+1
 	c.tried = append(c.tried, m.name())
 	failpoint.Hit("commit.beforeSend")
+	t.event(ctx, "commit.send")
 	err := failpoint.Err("commit.sent")
 	if err == nil {
 		err = t.append(ctx, r, &m, func(n *register) {
@@ -109,9 +116,17 @@ func (t *table) send(ctx context.Context, r *register, c *commit, st pipeline.St
 	t.sink.obs.sent(t.name, err)
 	if err != nil {
 		failpoint.Hit("commit.beforeResolve")
+		t.event(ctx, "commit.unknown", slog.Any("error", err))
 		return nil, again(err)
 	}
+	t.event(ctx, "commit.decided", slog.String("commit", m.name()))
 	return &m, nil
+}
+
+// event tells those who follow a worker how far a commit of rows is: staged, send (the
+// swap), unknown or decided, done, or failed.
+func (t *table) event(ctx context.Context, what string, attrs ...slog.Attr) {
+	t.sink.log.LogAttrs(ctx, slog.LevelDebug, what, append(attrs, slog.String("table", t.name), slog.String("kind", kindData))...)
 }
 
 // orAgain is errAgain where there is no error.

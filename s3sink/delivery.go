@@ -337,6 +337,7 @@ func (d *delivery) Commit(ctx context.Context, st pipeline.Stamp, claims []pipel
 		return err
 	}
 	defer d.t.turn.give()
+	d.t.event(ctx, "commit.staged")
 	m := &manifest{Kind: kindData, ID: d.id.String(), Objects: d.mu.done}
 	m.claim(claims, d.mu.tallies)
 	c := &commit{m: m, claims: claims, born: d.mu.born}

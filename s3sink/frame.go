@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // The formats of objects: two that hold records as they came, and one of columns.
@@ -68,10 +69,11 @@ func NewFramer(f Framing) (*Framer, error) {
 }
 
 // Check says whether a record can be in an object: for json_lines, whether it is one
-// JSON value. The answer depends on the record alone.
+// JSON value, in UTF-8 as JSON has to be (RFC 8259, 8.1). The answer depends on the record
+// alone.
 func (f *Framer) Check(record []byte) error {
-	if f.lines && !json.Valid(record) {
-		return errors.New("the record is not one JSON value")
+	if f.lines && (!json.Valid(record) || !utf8.Valid(record)) {
+		return errors.New("the record is not one JSON value in UTF-8")
 	}
 	return nil
 }
