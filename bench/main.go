@@ -5,10 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,15 +19,17 @@ import (
 )
 
 type options struct {
-	sets, freshness, brokers, binary, codec, memory, profile string
-	mb, rate                                                 int
-	interval                                                 time.Duration
-	seed                                                     uint64
+	sets, sinks, freshness, brokers, binary, codec, memory, profile string
+	mb, rate, runs                                                  int
+	interval                                                        time.Duration
+	seed                                                            uint64
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.sets, "sets", "A,B,C", "data `SETS` to measure throughput on; empty: none")
+	flag.StringVar(&o.sinks, "sinks", "iceberg", "`SINKS` to measure throughput into, by turns: "+strings.Join(sinkNames(), ", "))
+	flag.IntVar(&o.runs, "runs", 1, "how often every sink has its turn")
 	flag.IntVar(&o.mb, "mb", 500, "`MB` of JSON in each backlog")
 	flag.DurationVar(&o.interval, "interval", 2*time.Second, "commit interval while throughput is measured")
 	flag.StringVar(&o.codec, "codec", "zstd", "compression of data files")
@@ -58,9 +62,9 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	if o.sets != "" {
-		fmt.Printf("%-4s %9s %9s %9s | %s\n", "set", "records", "MB", "seconds", "per CPU second of the worker: MB, records; steady: MB, records | peak MB")
+		fmt.Printf("%-4s %-10s %9s %6s %8s | %s\n", "set", "sink", "records", "MB", "seconds", "per CPU second of the worker: MB, records; steady: MB, records | peak MB")
 		for name := range strings.SplitSeq(o.sets, ",") {
-			if err := throughput(ctx, o, name); err != nil {
+			if err := compare(ctx, o, name); err != nil {
 				return fmt.Errorf("set %s: %w", name, err)
 			}
 		}
@@ -81,25 +85,55 @@ func run(ctx context.Context, o options) error {
 	return nil
 }
 
-// throughput drains a backlog and prints a line.
-func throughput(ctx context.Context, o options, name string) error {
+// compare measures every sink on a set, by turns, and prints how they stand to the first.
+func compare(ctx context.Context, o options, name string) error {
+	names := strings.Split(o.sinks, ",")
+	got := make([][]float64, len(names))
+	for range o.runs {
+		for i, sink := range names {
+			mb, err := throughput(ctx, o, name, sink)
+			if err != nil {
+				return fmt.Errorf("sink %s: %w", sink, err)
+			}
+			got[i] = append(got[i], mb)
+		}
+	}
+	if o.runs < 2 {
+		return nil
+	}
+	for i, sink := range names {
+		ratios := make([]float64, o.runs)
+		for r := range ratios {
+			ratios[r] = got[i][r] / got[0][r]
+		}
+		slices.Sort(got[i])
+		slices.Sort(ratios)
+		fmt.Printf("%-4s %-10s median %.1f MB per CPU second (%.1f to %.1f); to %s in the same turn %.2f (%.2f to %.2f)\n", name, sink,
+			got[i][o.runs/2], got[i][0], got[i][o.runs-1], names[0], ratios[o.runs/2], ratios[0], ratios[o.runs-1])
+	}
+	return nil
+}
+
+// throughput drains a backlog into a sink and prints a line. It returns the MB of JSON per CPU second in the steady part,
+// or, if there is none, in all.
+func throughput(ctx context.Context, o options, name, sink string) (float64, error) {
 	s, err := newSet(name, o.seed)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w, err := newWorld(ctx, o.brokers, "bench")
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer w.close()
 	records, size, err := w.fill(ctx, s, o.mb)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	began := time.Now()
-	p, err := w.start(o)
+	p, err := w.start(o, sink)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer p.stop()
 	var prof *profiler
@@ -111,7 +145,7 @@ func throughput(ctx context.Context, o options, name string) error {
 	for sum < records {
 		time.Sleep(20 * time.Millisecond)
 		if err := p.alive(); err != nil {
-			return err
+			return 0, err
 		}
 		before := sum
 		if sum, _ = w.acked(ctx); sum > before && sum < records {
@@ -121,16 +155,48 @@ func throughput(ctx context.Context, o options, name string) error {
 	}
 	cpu, peak := p.cpu()
 	mean := float64(size) / float64(records) / (1 << 20)
+	var speed float64
 	rate := func(n int64, d time.Duration) string {
-		return fmt.Sprintf("%6.1f %9.0f", float64(n)*mean/d.Seconds(), float64(n)/d.Seconds())
+		speed = float64(n) * mean / d.Seconds()
+		return fmt.Sprintf("%6.1f %9.0f", speed, float64(n)/d.Seconds())
 	}
-	after := "     -         -"
+	all, after := rate(records, cpu), "     -         -"
 	if a, b, ok := steady(marks, records); ok {
 		after = rate(b.records-a.records, b.cpu-a.cpu)
 	}
-	fmt.Printf("%-4s %9d %9d %9.1f | %s; %s | %d\n", name, records, size>>20, time.Since(began).Seconds(), rate(records, cpu), after, peak>>20)
-	return report(ctx, prof, filepath.Join(o.profile, name))
+	fmt.Printf("%-4s %-10s %9d %6d %8.1f | %s; %s | %d\n", name, sink, records, size>>20, time.Since(began).Seconds(), all, after, peak>>20)
+	if o.runs == 1 {
+		files, err := sizes(w.dir)
+		if err != nil {
+			return 0, err
+		}
+		fmt.Printf("     files: %s\n", files)
+	}
+	return speed, report(ctx, prof, filepath.Join(o.profile, name+"-"+sink))
 }
+
+// sizes says how many data files are below a folder, and how large they are.
+func sizes(dir string) (string, error) {
+	var all []int64
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !dataFile.MatchString(path) {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			all = append(all, info.Size())
+		}
+		return err
+	})
+	if err != nil || len(all) == 0 {
+		return "none", err
+	}
+	slices.Sort(all)
+	at := func(q float64) float64 { return float64(all[int(q*float64(len(all)-1))]) / (1 << 20) }
+	return fmt.Sprintf("%d; MB: smallest %.2f, 10%% %.2f, median %.2f, 90%% %.2f, largest %.2f", len(all), at(0), at(.1), at(.5), at(.9), at(1)), nil
+}
+
+var dataFile = regexp.MustCompile(`\.(parquet|gz|zst)$`)
 
 // report prints the shares of the phases and keeps the profiles: FILE.pprof and FILE.allocs.pprof.
 func report(ctx context.Context, p *profiler, file string) error {
@@ -181,7 +247,7 @@ func fresh(ctx context.Context, o options, interval time.Duration) error {
 	}
 	defer w.close()
 	o.interval = interval
-	p, err := w.start(o)
+	p, err := w.start(o, "iceberg")
 	if err != nil {
 		return err
 	}

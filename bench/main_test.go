@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -40,5 +42,21 @@ func TestSteady(t *testing.T) {
 	}
 	if _, _, ok := steady(marks[:6], 100); ok {
 		t.Error("steady with four marks")
+	}
+}
+
+func TestSizes(t *testing.T) {
+	dir := t.TempDir()
+	for name, n := range map[string]int64{"a.parquet": 1 << 20, "b.gz": 3 << 20, "c.json": 9 << 20} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(filepath.Join(dir, name), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := sizes(dir)
+	if want := "2; MB: smallest 1.00, 10% 1.00, median 1.00, 90% 1.00, largest 3.00"; err != nil || got != want {
+		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }

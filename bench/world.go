@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -126,19 +128,33 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-func (w *world) start(o options) (*worker, error) {
+// sinks are what can be measured, as YAML.
+var sinks = map[string]string{
+	"iceberg":    "iceberg: {warehouse: {folder}, commit_interval: {interval}, codec: {codec}}",
+	"s3-parquet": "s3: {bucket: {folder}, format: parquet, buffer_interval: {interval}, codec: {codec}}",
+	"s3-gzip":    "s3: {bucket: {folder}, format: json_lines, compression_format: GZIP, buffer_size: 128MiB, buffer_interval: {interval}}",
+	"s3-zstd":    "s3: {bucket: {folder}, format: json_lines, compression_format: ZSTD, buffer_size: 128MiB, buffer_interval: {interval}}",
+}
+
+func sinkNames() []string { return slices.Sorted(maps.Keys(sinks)) }
+
+func (w *world) start(o options, sink string) (*worker, error) {
+	if sinks[sink] == "" {
+		return nil, fmt.Errorf("-sinks: %q is none of %s", sink, strings.Join(sinkNames(), ", "))
+	}
+	into := strings.NewReplacer("{folder}", strconv.Quote(w.dir+"/warehouse"), "{interval}", o.interval.String(), "{codec}", o.codec).Replace(sinks[sink])
 	config := filepath.Join(w.dir, "firehosed.yaml")
 	admin, err := freeAddress()
 	if err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(`admin: {listen: %[7]q}
-memory_budget: %[6]s
+	text := fmt.Sprintf(`admin: {listen: %[5]q}
+memory_budget: %[4]s
 pipelines:
   %[1]s:
     source: {kafka: {brokers: [%[2]q], topics: [%[1]s], start: earliest}}
-    sink: {iceberg: {warehouse: %[3]q, commit_interval: %[4]s, codec: %[5]s}}
-`, w.name, w.brokers, w.dir+"/warehouse", o.interval, o.codec, o.memory, admin)
+    sink: {%[3]s}
+`, w.name, w.brokers, into, o.memory, admin)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

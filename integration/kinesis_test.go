@@ -1,9 +1,12 @@
 package integration
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"math/rand/v2"
 	"os"
@@ -18,54 +21,76 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 )
 
-// TestKinesis moves records of a stream of an independent service into a table, while shards are split and merged and the
-// workers are killed, and wants every record there exactly once: by verify, and by DuckDB.
+// TestKinesis moves records of a stream of an independent service into a table, and into objects, while shards are split
+// and merged and three workers are killed, and wants every record there exactly once: by verify, and by DuckDB.
 func TestKinesis(t *testing.T) {
-	need(t, "kinesis", "readers")
-	total := sized(*records, 3000)
-	s := newStream(t, total)
-	w := &world{
-		t: t, dir: t.TempDir(), name: "web", total: total, rng: rand.New(rand.NewPCG(*seed, 2)),
-		place: place{env: []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}}, sum: figures{Test: t.Name(), Seed: *seed},
-	}
-	w.config = filepath.Join(w.dir, "firehosed.yaml")
-	config := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
+	for _, c := range []struct {
+		name, sink, read string
+		rows             func(w *world) int
+	}{
+		{
+			"iceberg", "iceberg: {warehouse: %q, commit_interval: 1s}",
+			`SELECT n, _fh_partition_key k, lpad(_fh_sequence, 60, '0') s FROM iceberg_scan('{newest}')`, (*world).tableRows,
+		},
+		{
+			"s3", "s3: {bucket: %q, format: json_lines, compression_format: GZIP, prefix: data/, buffer_interval: 1s}",
+			`SELECT n, n AS k, n AS s FROM read_ndjson('{lake}/data/*/*/*/*/*.gz')`, (*world).objectRows,
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			need(t, "kinesis", "readers")
+			total := sized(*records, 2000)
+			s := newStream(t, total)
+			w := &world{
+				t: t, dir: t.TempDir(), name: "web", total: total, rng: rand.New(rand.NewPCG(*seed, 2)), began: time.Now(),
+				place: place{env: []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}}, sum: figures{Test: t.Name(), Seed: *seed},
+			}
+			w.config = filepath.Join(w.dir, "firehosed.yaml")
+			config := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
 pipelines:
   web:
     source:
       kinesis: {streams: [%s], region: us-east-1, endpoint: %q, poll_interval: 200ms, shard_refresh: 1s, lease_duration: 3s, metadata: [partition_key]}
     routes: [{table: web.clicks}]
-    sink:
-      iceberg: {warehouse: %q, commit_interval: 1s}
-`, s.name, os.Getenv("FIREHOSED_KINESIS"), w.dir+"/lake")
-	if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+    sink: {%s}
+`, s.name, os.Getenv("FIREHOSED_KINESIS"), fmt.Sprintf(c.sink, w.dir+"/lake"))
+			if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			crew := []*worker{w.start(), w.start(), w.start()}
+			kills := sized(*kills, 3)
+			for life := range kills {
+				s.put(total * (life + 1) / (kills + 1))
+				if life%max(1, kills/8) == 0 {
+					s.reshard(w.rng)
+				}
+				w.until("a worker commits", func() bool { return committed(crew) > 0 }, crew...)
+				i := w.rng.IntN(len(crew))
+				if life%2 == 0 {
+					crew[i].arm(sent)
+					crew[i].await(3 * time.Second) // it may have nothing to commit
+				}
+				w.kill(crew[i])
+				crew[i] = w.start() // it steals its share of the leases
+			}
+			s.put(total)
+			w.until("all rows are committed", func() bool { return c.rows(w) == total }, crew...)
+			for _, p := range crew {
+				p.stop(t)
+			}
+			t.Logf("%d records, %d kills, %d splits and merges in %.0f s", total, kills, s.changes, w.lap())
+			out, err := w.run("verify", "-c", w.config)
+			t.Logf("firehosed verify:\n%s", out)
+			if err != nil || !strings.Contains(out, fmt.Sprintf("%d units judged", total)) {
+				t.Errorf("firehosed verify: %v", err)
+			}
+			w.wantOnce(c.read, total)
+		})
 	}
-	crew := []*worker{w.start(), w.start()}
-	kills := sized(*kills, 4)
-	for life := range kills {
-		s.put(total * (life + 1) / (kills + 1))
-		s.reshard(w.rng)
-		i := w.rng.IntN(len(crew))
-		w.until("a worker commits", func() bool { return committed(crew) > 0 }, crew...)
-		w.kill(crew[i])
-		crew[i] = w.start()
-	}
-	s.put(total)
-	w.until("all rows are committed", func() bool { return w.rows() == total }, crew...)
-	for _, p := range crew {
-		p.stop(t)
-	}
-	out, err := w.run("verify", "-c", w.config)
-	t.Logf("firehosed verify:\n%s", out)
-	if err != nil || !strings.Contains(out, fmt.Sprintf("%d units judged", total)) {
-		t.Errorf("firehosed verify: %v", err)
-	}
-	w.wantOnce(total)
 }
 
-// rows returns how many rows the table has, by the program's own status.
-func (w *world) rows() int {
+// tableRows returns how many rows the table has, by the program's own status.
+func (w *world) tableRows() int {
 	out, err := w.run("status", "-c", w.config, "--json")
 	if err != nil {
 		return -1
@@ -91,20 +116,48 @@ func (w *world) rows() int {
 	return -1
 }
 
-// wantOnce has DuckDB read the table: each number from 0 once, and those of a partition key in the order of their
+// objectRows returns how many lines there are in the objects.
+func (w *world) objectRows() (lines int) {
+	files, err := filepath.Glob(w.dir + "/lake/data/*/*/*/*/*.gz")
+	if err != nil {
+		return -1
+	}
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return -1
+		}
+		zip, err := gzip.NewReader(f)
+		if err != nil {
+			return -1
+		}
+		text, err := io.ReadAll(zip)
+		_ = f.Close()
+		if err != nil {
+			return -1
+		}
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	return lines
+}
+
+// wantOnce has DuckDB read the rows: each number from 0 once, and those of a partition key in the order of their
 // sequence numbers.
-func (w *world) wantOnce(total int) {
+func (w *world) wantOnce(read string, total int) {
 	w.t.Helper()
 	const script = `
 import glob, sys
 sys.path.insert(0, "checker")
 import engines
-t = sorted(glob.glob(sys.argv[1] + "/lake/web/clicks/metadata/*.metadata.json"))[-1]
+lake = sys.argv[1] + "/lake"
+read = sys.argv[2].replace("{lake}", lake)
+if "{newest}" in read:
+    read = read.replace("{newest}", sorted(glob.glob(lake + "/web/clicks/metadata/*.metadata.json"))[-1])
 c = engines.DuckDB(engines.S3({})).c
-c.execute(f"CREATE TABLE r AS SELECT n, _fh_partition_key k, lpad(_fh_sequence, 60, '0') s FROM iceberg_scan('{t}')")
+c.execute(f"CREATE TABLE r AS {read}")
 print(*c.execute("SELECT count(*), count(DISTINCT n), min(n), max(n) FROM r").fetchone(),
       c.execute("SELECT count(*) FROM (SELECT n < lag(n) OVER (PARTITION BY k ORDER BY s) AS back FROM r) WHERE back").fetchone()[0])`
-	out, err := exec.CommandContext(w.t.Context(), os.Getenv("FIREHOSED_PYTHON"), "-c", script, w.dir).CombinedOutput()
+	out, err := exec.CommandContext(w.t.Context(), os.Getenv("FIREHOSED_PYTHON"), "-c", script, w.dir, read).CombinedOutput()
 	want := fmt.Sprintf("%d %d 0 %d 0", total, total, total-1)
 	if got := strings.TrimSpace(string(out)); err != nil || got != want {
 		w.t.Errorf("rows, different, lowest, highest, out of order: %s, want %s (%v)", got, want, err)
@@ -118,6 +171,8 @@ type dataStream struct {
 	name  string
 	total int
 	n     int // records put
+
+	changes int // splits and merges
 }
 
 func newStream(t *testing.T, total int) *dataStream {
@@ -182,6 +237,7 @@ func (s *dataStream) reshard(rng *rand.Rand) {
 	}); err != nil {
 		s.t.Fatalf("split: %v", err)
 	}
+	s.changes++
 	s.active()
 	open = s.open()
 	a := open[rng.IntN(len(open))]
@@ -193,6 +249,7 @@ func (s *dataStream) reshard(rng *rand.Rand) {
 		if _, err := s.cl.MergeShards(s.t.Context(), &kinesis.MergeShardsInput{StreamName: &s.name, ShardToMerge: a.ShardId, AdjacentShardToMerge: b.ShardId}); err != nil {
 			s.t.Fatalf("merge: %v", err)
 		}
+		s.changes++
 	}
 	s.active()
 }
