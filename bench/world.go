@@ -134,6 +134,9 @@ var sinks = map[string]string{
 	"s3-parquet": "s3: {bucket: {folder}, format: parquet, buffer_interval: {interval}, codec: {codec}}",
 	"s3-gzip":    "s3: {bucket: {folder}, format: json_lines, compression_format: GZIP, buffer_size: 128MiB, buffer_interval: {interval}}",
 	"s3-zstd":    "s3: {bucket: {folder}, format: json_lines, compression_format: ZSTD, buffer_size: 128MiB, buffer_interval: {interval}}",
+	// 200 folders of set B; they need an interval of 60s
+	"s3-folders": "s3: {bucket: {folder}, format: json_lines, compression_format: GZIP, prefix: 'p=!{partitionKeyFromQuery:p}/', " +
+		"error_output_prefix: failed/, metadata_extraction_query: '{p: (.seq % 200)}', buffer_interval: {interval}}",
 }
 
 func sinkNames() []string { return slices.Sorted(maps.Keys(sinks)) }

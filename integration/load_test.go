@@ -52,16 +52,24 @@ func TestBacklogAndOutage(t *testing.T) {
 }
 
 // peak returns the most memory that the worker ever had, in MiB.
-func (p *worker) peak(t *testing.T) (kib int64) {
+func (p *worker) peak(t *testing.T) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	mib, err := peakMemory(p.cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for line := range strings.Lines(string(status)) {
-		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &kib)
+	return mib
+}
+
+func peakMemory(pid int) (mib int64, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
 	}
-	return kib >> 10
+	for line := range strings.Lines(string(status)) {
+		_, _ = fmt.Sscanf(line, "VmHWM: %d kB", &mib)
+	}
+	return mib >> 10, nil
 }
 
 // gate is a way to a server that can be shut: then connections break, and new ones end at once.

@@ -65,10 +65,13 @@ func TestObjects(t *testing.T) {
 			n := sized(*kills, 4)
 			w.configure("", fmt.Sprintf("max_rows: %d\nroutes: [{table: events}]", w.total/(8*(n+1))))
 			seen := watchObjects(t, prefix+"/")
-			staging, deciding := w.killInCommits(n)
+			staging, deciding, peak := w.killInCommits(n)
 			seen.stop()
-			t.Logf("%d objects; of %d kills, %d with parts staged and nothing decided, %d between the decision and the last object; %.0f s",
-				len(seen.all), n, staging, deciding, w.sum.RunSeconds)
+			t.Logf("%d objects; of %d kills, %d with parts staged and nothing decided, %d between the decision and the last object; %.0f s; peak memory %d MiB",
+				len(seen.all), n, staging, deciding, w.sum.RunSeconds, peak)
+			if limit := 256 + *overhead; peak > limit { // the budget's default
+				t.Errorf("peak memory %d MiB, want at most %d", peak, limit)
+			}
 			if want := n / 4; staging < want || deciding < want {
 				t.Errorf("want at least %d of each", want)
 			}
@@ -83,8 +86,8 @@ func TestObjects(t *testing.T) {
 }
 
 // killInCommits lets the stream flow in pieces and kills one of two workers in each, by turns at one and the other moment
-// of a commit, and then lets it end. It returns how many died at each.
-func (w *world) killInCommits(n int) (staging, deciding int) {
+// of a commit, and then lets it end. It returns how many died at each, and the most memory that one had.
+func (w *world) killInCommits(n int) (staging, deciding int, peak int64) {
 	w.t.Helper()
 	crew := []*worker{w.start(), w.start()}
 	for step := range n {
@@ -108,6 +111,7 @@ func (w *world) killInCommits(n int) (staging, deciding int) {
 		p := crew[victim]
 		crew[1-victim].arm("")
 		w.kill(p)
+		peak = max(peak, p.most)
 		switch {
 		case p.diedAt(staged):
 			staging++
@@ -121,7 +125,10 @@ func (w *world) killInCommits(n int) (staging, deciding int) {
 		}
 	}
 	w.finish(crew...)
-	return staging, deciding
+	for _, p := range crew {
+		peak = max(peak, p.most)
+	}
+	return staging, deciding, peak
 }
 
 // watched is what a reader of a bucket has seen who lists it all the time.

@@ -23,6 +23,7 @@ type worker struct {
 	begun chan struct{} // closed at its first line: by then it takes signals
 	done  chan struct{} // closed when it is gone and its log was read
 	err   error         // of the process; read it after done
+	most  int64         // MiB of memory that it was seen to have had; read it after done
 
 	mu struct {
 		sync.Mutex
@@ -73,10 +74,17 @@ func (w *world) start() *worker {
 
 func (p *worker) read(stderr io.Reader, log io.Writer) {
 	r := bufio.NewReaderSize(stderr, 64<<10)
+	var looked time.Time
 	for first := true; ; first = false {
 		line, err := r.ReadBytes('\n')
 		if first {
 			close(p.begun)
+		}
+		if time.Since(looked) > 200*time.Millisecond {
+			looked = time.Now()
+			if mib, err := peakMemory(p.cmd.Process.Pid); err == nil { // else it is gone
+				p.most = max(p.most, mib)
+			}
 		}
 		if len(line) > 0 {
 			p.line(line)

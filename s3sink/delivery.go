@@ -23,6 +23,7 @@ type delivery struct {
 	t       *table
 	id      uuid.UUID // of the commit
 	version int64
+	before  int             // objects that the delivery before had open at a time
 	life    context.Context // of the uploads: ends with Abort
 	end     context.CancelCauseFunc
 
@@ -53,7 +54,7 @@ func (t *table) Begin(ctx context.Context) (pipeline.Delivery, error) {
 	d := &delivery{t: t, id: uuid.Must(uuid.NewV7())}
 	d.life, d.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	t.mu.Lock()
-	d.version = max(t.mu.rev, 1)
+	d.version, d.before = max(t.mu.rev, 1), t.mu.open
 	t.mu.Unlock()
 	d.mu.open, d.mu.groups = map[string][]*openObject{}, map[string]struct{}{}
 	d.mu.tallies = map[pipeline.Partition]*tally{}
@@ -273,9 +274,16 @@ func (d *delivery) endOldest(ctx context.Context, o *openObject) error {
 	return d.close(ctx, o, EndPartitions)
 }
 
+// plainBytes is what the open objects of a delivery hold together before it is compressed,
+// as far as blocks of 32 to 256 KiB allow.
+const plainBytes = 32 << 20
+
 // begin books a new object. d.mu is held.
 func (d *delivery) begin(s *share) *openObject {
-	o := &openObject{d: d, group: s.group, values: s.values, failed: s.failed, index: len(d.mu.all), turn: newTurn()}
+	o := &openObject{
+		d: d, group: s.group, values: s.values, failed: s.failed, index: len(d.mu.all), turn: newTurn(),
+		block: plainBytes / max(1, len(d.mu.order), d.before),
+	}
 	d.mu.open[s.group] = append(d.mu.open[s.group], o)
 	d.mu.groups[s.group] = struct{}{}
 	d.mu.order, d.mu.all = append(d.mu.order, o), append(d.mu.all, o)
@@ -299,7 +307,7 @@ func (d *delivery) close(ctx context.Context, o *openObject, reason string) erro
 		if err != nil {
 			return err
 		}
-		d.t.sink.obs.object(d.t.name, entry.Bytes, d.t.sink.cfg.bufferSize(), reason)
+		d.t.sink.obs.object(d.t.name, entry.Bytes, d.t.sink.objectSize, reason)
 		done = []object{entry}
 	}
 	d.mu.Lock()
@@ -316,7 +324,7 @@ func (d *delivery) weigh() {
 	d.mu.Lock()
 	n := max(len(d.mu.groups), d.mu.most)
 	d.mu.Unlock()
-	if d.output.Load() >= int64(n)*d.t.sink.cfg.bufferSize() {
+	if d.output.Load() >= int64(n)*d.t.sink.objectSize {
 		d.full.Store(true)
 	}
 }
@@ -368,6 +376,9 @@ func (d *delivery) finish(ctx context.Context, cause string) error {
 		})
 	}
 	err := g.Wait()
+	d.t.mu.Lock()
+	d.t.mu.open = d.mu.most
+	d.t.mu.Unlock()
 	slices.SortFunc(d.mu.done, func(a, b object) int { return cmp.Compare(a.Key, b.Key) })
 	return err
 }

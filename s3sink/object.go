@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -25,6 +26,7 @@ type openObject struct {
 	values []string
 	failed string // the error-output-type; empty: data
 	index  int    // in the commit
+	block  int    // bytes that are compressed at a time
 	turn   turn
 
 	// Guarded by turn.
@@ -33,28 +35,14 @@ type openObject struct {
 	out    objstore.Staging
 	spill  *spill // nil: there is no folder for it
 	digest hash.Hash
-	comp   io.WriteCloser      // nil: columnar
+	comp   Compressor          // nil: columnar
 	enc    *parquetfile.Writer // nil: not columnar
-	buf    []byte              // framed, not compressed yet
 	size   int64               // bytes before compression; of columnar formats the file's
 	put    int64               // bytes of output
 	rows   int64
 	held   int64 // as booked in the delivery
 	booked int64 // output, as booked
 	ended  bool
-}
-
-// compressorBytes is what a compressor holds at most.
-func compressorBytes(c Compression) int64 {
-	switch c {
-	case Gzip, Zip:
-		return 3 << 19
-	case Zstd:
-		return 4 << 20
-	case Snappy, HadoopSnappy:
-		return 200 << 10
-	}
-	return 0
 }
 
 // begin starts the upload: the name has the time of the first record.
@@ -74,7 +62,7 @@ func (o *openObject) begin(first time.Time, l *layout) error {
 		o.enc, err = t.sink.pool.Writer(o.sink(), l.schema)
 	} else {
 		name := uuid.NewSHA1(id, strconv.AppendInt(nil, int64(o.index), 10)) // as in the key
-		o.comp, err = o.compression().NewWriter(o.sink(), name)
+		o.comp, err = o.compression().NewWriter(o.sink(), name, o.block)
 	}
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", o.key, err)
@@ -111,37 +99,37 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 // frameBytes is how many framed bytes go to the compressor at a time.
 const frameBytes = 64 << 10
 
+var frames = sync.Pool{New: func() any { return new([]byte) }}
+
 // frame writes rows of a share from the i-th on until the object has reached its size.
 // It returns the next one. Records are never cut.
 func (o *openObject) frame(s *share, i int, line appender) (next int, err error) {
-	limit := o.d.t.sink.cfg.bufferSize()
-	for ; i < s.n && o.size < limit; i++ {
-		before := len(o.buf)
-		o.buf = line(o.buf, s.row(i))
-		o.size += int64(len(o.buf) - before)
+	limit := o.d.t.sink.objectSize
+	kept := frames.Get().(*[]byte) //nolint:forcetypeassert // nothing else is in it
+	buf := (*kept)[:0]
+	for ; i < s.n && o.size < limit && err == nil; i++ {
+		before := len(buf)
+		buf = line(buf, s.row(i))
+		o.size += int64(len(buf) - before)
 		o.rows++
-		if len(o.buf) >= frameBytes {
-			if err := o.flush(); err != nil {
-				return i, err
-			}
+		if len(buf) >= frameBytes {
+			_, err = o.comp.Write(buf)
+			buf = buf[:0]
 		}
 	}
-	err = o.flush()
+	if err == nil {
+		_, err = o.comp.Write(buf)
+	}
+	if cap(buf) <= 4*frameBytes { // else a large record was in it
+		*kept = buf
+		frames.Put(kept)
+	}
+	if err != nil {
+		return i, fmt.Errorf("write %s: %w", o.key, err)
+	}
 	o.book()
 	failpoint.Hit("file.midRowGroup")
-	return i, err
-}
-
-func (o *openObject) flush() error {
-	_, err := o.comp.Write(o.buf)
-	if cap(o.buf) > 4*frameBytes { // after a large record
-		o.buf = nil
-	}
-	o.buf = o.buf[:0]
-	if err != nil {
-		return fmt.Errorf("write %s: %w", o.key, err)
-	}
-	return nil
+	return i, nil
 }
 
 // encode writes rows of a columnar format.
@@ -156,13 +144,15 @@ func (o *openObject) encode(rec arrow.RecordBatch) error {
 	return nil
 }
 
-func (o *openObject) full() bool { return o.size >= o.d.t.sink.cfg.bufferSize() }
+func (o *openObject) full() bool { return o.size >= o.d.t.sink.objectSize }
 
 // book tells the delivery how much the object holds and has put out.
 func (o *openObject) book() {
-	held := o.out.Held() + int64(cap(o.buf)) + compressorBytes(o.compression())
+	held := o.out.Held()
 	if o.enc != nil {
-		held = o.out.Held() + o.enc.Held()
+		held += o.enc.Held()
+	} else {
+		held += o.comp.Held()
 	}
 	o.bookAs(held, max(o.put, o.size))
 }
@@ -202,7 +192,7 @@ func (o *openObject) finish(ctx context.Context) (object, error) {
 	}
 	entry := object{Upload: u, Bytes: o.put, SHA256: hex.EncodeToString(o.digest.Sum(nil)), Rows: o.rows}
 	o.spill.close()
-	o.ended, o.comp, o.enc, o.buf, o.digest = true, nil, nil, nil, nil
+	o.ended, o.comp, o.enc, o.digest = true, nil, nil, nil
 	o.bookAs(0, max(o.put, o.size))
 	failpoint.Hit("file.afterVerify")
 	return entry, nil

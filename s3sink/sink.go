@@ -37,6 +37,7 @@ type Sink struct {
 	chunk      int // bytes of a value of a manifest
 	completers int
 	width      int // open objects of a prefix
+	objectSize int64
 
 	opening turn
 	bucket  objstore.Stager // set under opening, before any table is handed out
@@ -88,7 +89,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	s := &Sink{
 		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
 		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} },
-		pause: retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}.Wait, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), opening: newTurn(),
+		pause: retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}.Wait, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), objectSize: cfg.bufferSize(), opening: newTurn(),
 	}
 	s.mu.tables = map[string]*table{}
 	for _, o := range opts {

@@ -28,6 +28,7 @@ type table struct {
 		known   map[string]*manifest // of the chain, by name
 		lost    map[string]bool      // commits that were found to have lost parts
 		rev     int64                // the revision it was opened under
+		open    int                  // objects that the last delivery had open at a time
 		layouts []*layout            // of columnar formats: its schemas, newest first
 	}
 }
