@@ -36,6 +36,8 @@ const (
 type PartitionKeys struct {
 	names []string
 	codes []*gojq.Code
+	paths [][]string // of the queries, if all of them only go down objects
+	plain int        // bytes of a record that is looked into; 0: they do more
 	meter *meter
 }
 
@@ -61,6 +63,7 @@ func NewPartitionKeys(query string) (*PartitionKeys, error) {
 		return nil, fmt.Errorf("query: %q: %w", query, err)
 	}
 	k := &PartitionKeys{meter: &meter{}}
+	k.goDown(members)
 	for _, m := range members {
 		code, err := k.compile(m.value)
 		if err != nil {
@@ -130,6 +133,9 @@ func (k *PartitionKeys) Names() []string { return k.names }
 // has no value or several, null, an empty text, more than 1024 bytes, an array or
 // object, or takes more than 100,000 steps. It depends on the record alone.
 func (k *PartitionKeys) Extract(dst []string, record []byte) ([]string, error) {
+	if out, ok := k.look(dst, record); ok {
+		return out, nil
+	}
 	in, err := parseRecord(record)
 	if err != nil {
 		return nil, err
@@ -147,6 +153,46 @@ func (k *PartitionKeys) Extract(dst []string, record []byte) ([]string, error) {
 		return nil, fmt.Errorf("partition key %q %w", k.names[i], err)
 	}
 	return dst, nil
+}
+
+// goDown notes where the values are if all queries only go down objects. A step of a path
+// costs a query as many steps as what it looks at has values, so records are bounded by
+// what no query would be too long for.
+func (k *PartitionKeys) goDown(members []member) {
+	var paths [][]string
+	steps := 0
+	for _, m := range members {
+		path := pathOf(m.value)
+		if path == nil {
+			return
+		}
+		paths, steps = append(paths, path), steps+len(path)+1
+	}
+	k.paths, k.plain = paths, maxSteps/steps
+}
+
+// look takes the values out of a record without parsing all of it. false: the queries have
+// to say what there is.
+func (k *PartitionKeys) look(dst []string, record []byte) ([]string, bool) {
+	if len(record) > k.plain || !utf8.Valid(record) || !json.Valid(record) {
+		return nil, false
+	}
+	for _, path := range k.paths {
+		text, ok := at(record, path)
+		if !ok || text[0] == '{' || text[0] == '[' {
+			return nil, false
+		}
+		v, err := parseRecord(text)
+		if err != nil {
+			return nil, false
+		}
+		s, err := keyText(v)
+		if err != nil {
+			return nil, false
+		}
+		dst = append(dst, s)
+	}
+	return dst, true
 }
 
 // one returns the one output of a query.

@@ -275,6 +275,7 @@ func TestStepsAreCounted(t *testing.T) {
 	f := func(query string, want int) {
 		t.Helper()
 		k := newKeys(t, query)
+		k.plain = 0
 		if _, err := k.Extract(nil, []byte(guide)); err != nil {
 			t.Fatal(err)
 		}
@@ -304,6 +305,63 @@ func FuzzPartitionKeys(f *testing.F) {
 		first := text()
 		if again := text(); again != first {
 			t.Errorf("%s of %s: %s, then %s", expression, record, first, again)
+		}
+	})
+}
+
+// TestLookIsTheQuery: what is taken out of a record without parsing it is what the query says, and where the two could
+// differ the query decides.
+func TestLookIsTheQuery(t *testing.T) {
+	f := func(query, record string, looked bool) {
+		t.Helper()
+		k := newKeys(t, query)
+		fast, ok := k.look(nil, []byte(record))
+		if ok != looked {
+			t.Errorf("%s of %s: looked %v", query, record, ok)
+		}
+		k.plain = 0
+		slow, err := k.Extract(nil, []byte(record))
+		if ok && (err != nil || cmp.Diff(slow, fast) != "") {
+			t.Errorf("%s of %s: %q, the query says %q, %v", query, record, fast, slow, err)
+		}
+	}
+	f("{a: .a}", `{"a":"x"}`, true)
+	f("{a}", ` { "b" : [1,{"a":2},"]}"] , "a" : "x\u00e9\n" } `, true)
+	f("{a: .a.b, c: .c}", `{"c":true,"a":{"x":{},"b":-1.50e3}}`, true)
+	f(`{a: ."a b"."c"}`, `{"a b":{"c":12345678901234567890}}`, true)
+	f("{a: .a}", `{"a":1,"a":2}`, true)
+	f("{a: .a.b}", `{"a":{"b":1},"a":{"c":2}}`, false)
+	f("{a: .a}", `{"\u0061":"escaped"}`, true)
+	f("{a: .a}", `{"a\"":1,"a":2,"x":"\\"}`, true)
+	f("{a: .a}", `{"a":null}`, false)
+	f("{a: .a}", `{"a":{}}`, false)
+	f("{a: .a}", `{"a":""}`, false)
+	f("{a: .a}", `{}`, false)
+	f("{a: .a}", `[1]`, false)
+	f("{a: .a}", `{"a":1} {"a":2}`, false)
+	f("{a: .a}", `{"a":1`, false)
+	f("{a: .a}", "{\"a\":\"\xff\"}", false)
+	f("{a: .a}", `{"a":"`+strings.Repeat("x", 2000)+`"}`, false)
+	f("{a: .a}", `{"a":1,"b":"`+strings.Repeat("x", maxSteps)+`"}`, false)
+	for _, query := range []string{"{a: .a?}", "{a: .a[0]}", "{a: .[\"a\"]?}", "{a: (.a | tostring)}", "{a: (.a % 2)}", "{a: .}", `{a: .["\(1)"]}`, "{a: .a, b: (.b + 1)}"} {
+		if k := newKeys(t, query); k.plain != 0 {
+			t.Errorf("%s does more than go down", query)
+		}
+	}
+}
+
+func FuzzLook(f *testing.F) {
+	for _, s := range []string{`{"a":{"b":"x"},"c":1}`, `{"a":{"b":[{}]},"c":{"a":1}} `, `{"c":"\ud800","a":{"b":1e5}}`, guide} {
+		f.Add(s)
+	}
+	fast := newKeys(f, "{b: .a.b, c: .c}")
+	slow := newKeys(f, "{b: .a.b, c: .c}")
+	slow.plain = 0
+	f.Fuzz(func(t *testing.T, record string) {
+		got, err := fast.Extract(nil, []byte(record))
+		want, why := slow.Extract(nil, []byte(record))
+		if cmp.Diff(want, got) != "" || (err == nil) != (why == nil) {
+			t.Errorf("%q: %q, %v; the query says %q, %v", record, got, err, want, why)
 		}
 	})
 }
