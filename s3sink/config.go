@@ -63,6 +63,11 @@ type Config struct {
 	// rescued. Default 1000.
 	MaxColumns int `yaml:"max_columns"`
 
+	// Columns declares types of columns of parquet, by table and column: a value that does
+	// not fit is rescued. What is not declared is inferred. Types are those of Iceberg, as
+	// in orders: {customer_id: long, price: "decimal(9, 2)"}.
+	Columns map[string]map[string]string `yaml:"columns"`
+
 	// MaxFileAge is the age at which staged objects that could not be committed are
 	// written again rather than published: clean-up jobs and lifecycle rules of the bucket
 	// may have removed them. Default 12h, at most 48h.
@@ -133,6 +138,9 @@ func (c Config) Validate() error {
 	}
 	if c.columnar() && c.CompressionFormat != "" && c.CompressionFormat != Uncompressed {
 		bad("compression_format: %q: parquet compresses its own pages: write UNCOMPRESSED, and codec", string(c.CompressionFormat))
+	}
+	if !c.columnar() && len(c.Columns) > 0 {
+		bad("columns: %s has none: write format: parquet, or remove them", cmp.Or(c.Format, FormatRaw))
 	}
 	if !slices.Contains(codecs, c.Codec) {
 		bad("codec: %q: choose snappy, zstd, gzip, lz4 or none", c.Codec)

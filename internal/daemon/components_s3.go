@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/firehosed/firehosed/internal/inspect"
@@ -22,7 +23,10 @@ func s3Sink() sinkKind {
 			c := cfg.(*s3sink.Config)
 			return c.ControlLocation(name), c.S3
 		},
-		judges: func(cfg any, part *pure) { part.Objects = cfg.(*s3sink.Config).Pure() },
+		judges: func(cfg any, part *pure) {
+			c := cfg.(*s3sink.Config)
+			part.Objects, part.Columns = c.Pure(), c.Columns
+		},
 		check:  func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
 	}
 }
@@ -41,6 +45,16 @@ func checkS3Tables(cfg *s3sink.Config, t targets) error {
 	}
 	if part.Format == s3sink.FormatRaw && t.byField {
 		errs = append(errs, errors.New("format: raw keeps records as they came, and a route looks into them for a field: write json_lines or parquet"))
+	}
+	for _, table := range slices.Sorted(maps.Keys(cfg.Columns)) {
+		if problem := t.unreachable(table); problem != "" {
+			errs = append(errs, fmt.Errorf("columns.%s: %s", table, problem))
+		}
+		for _, column := range slices.Sorted(maps.Keys(cfg.Columns[table])) {
+			if _, err := schema.ParseType(cfg.Columns[table][column]); err != nil {
+				errs = append(errs, fmt.Errorf("columns.%s.%s: %w", table, column, err))
+			}
+		}
 	}
 	for _, table := range t.named() {
 		if why := s3sink.BadTable(table); why != "" {

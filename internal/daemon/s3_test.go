@@ -186,10 +186,10 @@ func TestS3Tampered(t *testing.T) {
 		inspect.ExitViolated, inspect.ExitViolated, "unexpected 1", filepath.Base(copied), "is in no commit")
 }
 
-// TestS3Columns: rows in Parquet, a folder for each table and a key that is a column.
+// TestS3Columns: rows in Parquet, a folder for each table and a key that is a column, declared for one of them.
 func TestS3Columns(t *testing.T) {
 	addr, lake := broker(t), t.TempDir()
-	file := write(t, objectsOf(addr, lake, `, format: parquet, prefix: "!{firehosed:table}/c=!{partitionKeyFromQuery:c}/", error_output_prefix: failed/, buffer_interval: 60s`,
+	file := write(t, objectsOf(addr, lake, `, format: parquet, prefix: "!{firehosed:table}/c=!{partitionKeyFromQuery:c}/", error_output_prefix: failed/, buffer_interval: 60s, columns: {b: {c: string}}`,
 		`    routes: [{field: /t, table: "{value}"}]`+"\n"))
 	produce(t, addr, `{"t":"a","c":1}`, `{"t":"a","c":2}`, `{"t":"b","c":1}`, `{"t":"a"}`, `{"t":"`+strings.Repeat("x", 65)+`","c":1}`)
 	l := start(t, file)
@@ -210,7 +210,7 @@ func TestS3Columns(t *testing.T) {
 			t.Errorf("the failed record does not say why: %s", data)
 		}
 	}
-	want := map[string]int{"a/c=1": 1, "a/c=2": 1, "a/c=__HIVE_DEFAULT_PARTITION__": 1, "b/c=1": 1}
+	want := map[string]int{"a/c=1": 1, "a/c=2": 1, "a/c=__HIVE_DEFAULT_PARTITION__": 1, "b/c=__HIVE_DEFAULT_PARTITION__": 1} // 1 is no text, as b declares
 	if fmt.Sprint(folders) != fmt.Sprint(want) {
 		t.Errorf("objects in %v, want %v", folders, want)
 	}
@@ -237,6 +237,10 @@ func TestS3Mistakes(t *testing.T) {
 	f(`, format: parquet`, "    routes: [{field: /t, table: '{value}'}]\n", "sink.s3.prefix: files of several tables")
 	f("", "    routes: [{field: /t, table: '{value}'}]\n", "sink.s3.format: raw keeps records as they came")
 	f("", "    dead_letters: "+strings.Repeat("x", 65)+"\n", "is no name for a table in S3")
+	const parquet = `, format: parquet, prefix: "!{firehosed:table}/"`
+	f(parquet+", columns: {shop.order: {c: long}}", "", `columns["shop.order"]: no route leads to this table; did you mean "shop.orders"?`)
+	f(parquet+", columns: {shop.orders: {c: lnog}}", "", `sink.s3.columns["shop.orders"].c: type "lnog"`)
+	f(", columns: {shop.orders: {c: long}}", "", "columns: raw has none")
 	f(", bufer_interval: 1s", "", `did you mean "buffer_interval"?`)
 	f(", buffer_interval: 20m", "", "buffer_interval: 20m0s: it is outside 0s to 900s")
 	f("", "    unpack: {deaggregation: csv}\n", `unpack.deaggregation: "csv": choose json, lines or delimited`)
