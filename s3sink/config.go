@@ -73,8 +73,10 @@ type Config struct {
 	// may have removed them. Default 12h, at most 48h.
 	MaxFileAge time.Duration `yaml:"max_file_age"`
 
-	// SpillFolder is a local folder for output below a part's size, so that many open
-	// objects do not fill the memory. Default: none, it is held in memory.
+	// SpillFolder is a folder on a local disk for output below a part's size, so that many
+	// open objects do not fill the memory; it takes up to max_partitions parts. Worth it on
+	// S3 where the prefix has partition keys. Default: none, it is held in memory, and
+	// memory ends objects while they are small.
 	SpillFolder string `yaml:"spill_folder"`
 
 	// StorageClass of objects, such as STANDARD_IA or INTELLIGENT_TIERING. Default: the

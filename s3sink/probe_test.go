@@ -8,7 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firehosed/firehosed/internal/awscfg"
+	ctlstore "github.com/firehosed/firehosed/internal/control"
 	"github.com/firehosed/firehosed/internal/objstore"
+	"github.com/firehosed/firehosed/internal/objstore/objstoretest"
+	"github.com/firehosed/firehosed/pipeline"
 )
 
 // odd is a bucket that lacks something.
@@ -73,5 +77,29 @@ func TestProbe(t *testing.T) {
 	k.bucket.SetFaults(fail("complete", "probe", 2, objstore.Fail))
 	if err := k.sink.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "and once more") {
 		t.Errorf("Probe = %v", err)
+	}
+}
+
+// TestSpillIsAdvised: who partitions on S3 without a spill folder is told what comes of it.
+func TestSpillIsAdvised(t *testing.T) {
+	s := objstoretest.NewS3(t)
+	for _, c := range []struct {
+		prefix, spill string
+		want          bool
+	}{{"p=!{partitionKeyFromQuery:p}/", "", true}, {"p=!{partitionKeyFromQuery:p}/", t.TempDir(), false}, {"data/", "", false}} {
+		var log bytes.Buffer
+		cfg := DefaultConfig()
+		cfg.Bucket, cfg.Prefix, cfg.ErrorOutputPrefix, cfg.SpillFolder = "s3://"+s.Bucket, c.prefix, "failed/", c.spill
+		cfg.S3 = objstore.Config{AWS: awscfg.Config{Region: "eu-north-1", Endpoint: s.Endpoint, AccessKeyID: "AK", SecretAccessKey: "SECRET"}, PathStyle: true}
+		sink, err := New(cfg, pipeline.NewControl(ctlstore.New(objstore.NewMemory()), "p", "w"), WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := sink.Probe(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "spill_folder"); got != c.want {
+			t.Errorf("%s, %q: advised %v: %s", c.prefix, c.spill, got, &log)
+		}
 	}
 }

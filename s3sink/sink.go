@@ -192,6 +192,12 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 	return t, nil
 }
 
+// manyObjects tells whether a table may have many objects open.
+func (s *Sink) manyObjects() bool {
+	names, err := NewNames(s.cfg.Naming, "stream", "")
+	return err == nil && len(names.Keys()) > 0
+}
+
 func (s *Sink) openBucket(ctx context.Context) error {
 	if err := s.opening.take(ctx); err != nil {
 		return err
@@ -205,5 +211,9 @@ func (s *Sink) openBucket(ctx context.Context) error {
 		return fmt.Errorf("s3 sink: %w", err)
 	}
 	s.bucket = b
+	if _, local := b.(*objstore.Local); !local && s.cfg.SpillFolder == "" && s.manyObjects() {
+		s.log.LogAttrs(ctx, slog.LevelWarn, "every open object holds up to a part in memory: with many values of the partition keys memory ends objects while they are small; "+
+			"name a spill_folder on a disk", slog.Int64("part_size", s.cfg.S3.Part()))
+	}
 	return nil
 }
