@@ -99,6 +99,7 @@ type Batch struct {
 	Values  [][]byte           // the units in order: windows into fetch memory; nil value: tombstone
 	Src     []int32            // the record each unit came from, ascending; nil: unit i is record i
 	Sub     []int32            // the number of a unit within its record; nil: not split, a decoder may still find several
+	Keys    [][]byte           // the partition key of each unit that was put with one of its own, as in an aggregate; nil: that of the record
 	Times   []int64            // by record: microseconds since 1970 UTC, as the source stamped them
 	Meta    arrow.RecordBatch  // by record: the metadata columns by their names (schema.ColTopic ...); may be nil
 	Cursor  func(i int) Cursor // just before record i; asked a few times a batch, not per record

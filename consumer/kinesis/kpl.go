@@ -169,14 +169,15 @@ func (a *aggregate) strays(of hashRange) bool {
 
 // Unpack is the stage that takes aggregates of the Kinesis Producer Library (KPL)
 // apart. It comes first. A unit is a record of the aggregate, numbered from 0 by
-// its place there. What is no aggregate, fails the checksum or does not parse is a
-// plain record and stays as it is.
+// its place there, and has its own partition key. What is no aggregate, fails the
+// checksum or does not parse is a plain record and stays as it is.
 type Unpack struct {
 	ranges func(pipeline.Partition) (hashRange, error) // nil: records stay where they are
 	a      aggregate
 	values [][]byte
 	src    []int32
 	sub    []int32
+	keys   [][]byte
 }
 
 var _ pipeline.Stage = (*Unpack)(nil)
@@ -194,10 +195,10 @@ func (u *Unpack) Process(_ context.Context, b *pipeline.Batch) error {
 	if b.Sub != nil {
 		return errors.New("BUG: records are split before aggregates are taken apart")
 	}
-	u.values, u.src, u.sub = u.values[:0], u.src[:0], u.sub[:0]
+	u.values, u.src, u.sub, u.keys = u.values[:0], u.src[:0], u.sub[:0], u.keys[:0]
 	for i, v := range b.Values {
 		if i < first || !isAggregate(v) || u.a.parse(v) != nil {
-			u.add(v, b.Record(int32(i)), 0)
+			u.add(v, b.Record(int32(i)), 0, nil)
 			continue
 		}
 		if len(u.a.recs) == 0 {
@@ -211,15 +212,15 @@ func (u *Unpack) Process(_ context.Context, b *pipeline.Batch) error {
 			continue
 		}
 		for k, r := range u.a.recs {
-			u.add(r.data, b.Record(int32(i)), int32(k))
+			u.add(r.data, b.Record(int32(i)), int32(k), u.a.keys[r.key])
 		}
 	}
-	b.Values, b.Src, b.Sub = u.values, u.src, u.sub
+	b.Values, b.Src, b.Sub, b.Keys = u.values, u.src, u.sub, u.keys
 	return nil
 }
 
-func (u *Unpack) add(v []byte, rec, sub int32) {
-	u.values, u.src, u.sub = append(u.values, v), append(u.src, rec), append(u.sub, sub)
+func (u *Unpack) add(v []byte, rec, sub int32, key []byte) {
+	u.values, u.src, u.sub, u.keys = append(u.values, v), append(u.src, rec), append(u.sub, sub), append(u.keys, key)
 }
 
 func (u *Unpack) strays(p pipeline.Partition) (bool, error) {

@@ -74,6 +74,9 @@ func TestUnpack(t *testing.T) {
 	f("tags, unknown fields, empty data", []string{pack(tagged)}, []string{""}, []int32{0}, []int32{0}, nil)
 	f("fields of other types", []string{pack(message(nil).num(1, 5).text(1, "k").num(3, 5).text(3, rec(0, -1, "a")+string(message(nil).text(1, "xx").num(3, 1))))},
 		[]string{"a"}, []int32{0}, []int32{0}, nil)
+	if b, _ := unpacked(t, &Unpack{}, "x", pack(two), "y"); cmp.Diff([][]byte{nil, []byte("k0"), []byte("k1"), nil}, b.Keys) != "" {
+		t.Errorf("keys %q", b.Keys)
+	}
 	f("without records", []string{pack(message(nil).text(1, "k")), "x"}, []string{"x"}, []int32{1}, []int32{0}, map[string]int{DropEmpty: 1})
 
 	// What is not an aggregate stays a record.

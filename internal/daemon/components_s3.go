@@ -27,7 +27,7 @@ func s3Sink() sinkKind {
 			c := cfg.(*s3sink.Config)
 			part.Objects, part.Columns = c.Pure(), c.Columns
 		},
-		check:  func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
+		check: func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
 	}
 }
 

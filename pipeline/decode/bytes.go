@@ -160,6 +160,8 @@ func (d *Bytes) lay(ctx context.Context, b *pipeline.Batch, s *schema.Schema, si
 			col = d.values(key)
 		case f.Name == schema.ColSub:
 			col, err = d.meta.ints(ctx, f, d.sub)
+		case f.Name == schema.ColPartitionKey:
+			col, err = d.meta.keys(ctx, b, f, d.units, d.rec)
 		default:
 			col, err = d.meta.take(ctx, b, f, d.rec)
 		}

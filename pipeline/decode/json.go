@@ -35,6 +35,7 @@ type JSON struct {
 	meta meta
 
 	values  [][]byte
+	units   []int32 // by row
 	rec     []int32
 	sub     []int32
 	rejects []pipeline.Reject
@@ -95,8 +96,9 @@ func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part
 
 // take notes what became of the units: d belongs to a decoder that others use next.
 func (j *JSON) take(b *pipeline.Batch, part pipeline.Part, d *schema.Decoded) {
-	j.rec, j.sub = j.rec[:0], j.sub[:0]
+	j.units, j.rec, j.sub = j.units[:0], j.rec[:0], j.sub[:0]
 	for i, u := range d.Unit {
+		j.units = append(j.units, part.Units[u])
 		j.rec = append(j.rec, b.Record(part.Units[u]))
 		j.sub = append(j.sub, subOf(b, part.Units[u], d.Sub[i]))
 	}
@@ -154,6 +156,8 @@ func (j *JSON) withMeta(ctx context.Context, b *pipeline.Batch, s *schema.Schema
 			col, err = j.meta.ints(ctx, f, j.sub)
 		case f.Name == schema.ColIngestedAt && !inBatch(b, f.Name):
 			col, err = j.meta.times(ctx, f, len(j.rec), func(int) int64 { return j.cfg.Now().UnixMicro() })
+		case f.Name == schema.ColPartitionKey:
+			col, err = j.meta.keys(ctx, b, f, j.units, j.rec)
 		default:
 			col, err = j.meta.take(ctx, b, f, j.rec)
 		}

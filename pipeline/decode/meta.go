@@ -57,6 +57,32 @@ func (m meta) take(ctx context.Context, b *pipeline.Batch, f *schema.Field, rec 
 	return m.shaped(ctx, f, taken)
 }
 
+// keys returns the source's column of partition keys for f, a row for each of the units
+// and records, or nil if the source has none. A unit that was put with a key of its own
+// has that.
+func (m meta) keys(ctx context.Context, b *pipeline.Batch, f *schema.Field, units, rec []int32) (arrow.Array, error) {
+	col, err := m.take(ctx, b, f, rec)
+	of, ok := col.(*array.String)
+	if err != nil || b.Keys == nil || !ok {
+		return col, err
+	}
+	defer col.Release()
+	bld := array.NewStringBuilder(m.mem)
+	defer bld.Release()
+	bld.Reserve(len(units))
+	for i, u := range units {
+		switch key := b.Keys[u]; {
+		case key != nil:
+			bld.BinaryBuilder.Append(key)
+		case of.IsNull(i):
+			bld.AppendNull()
+		default:
+			bld.Append(of.Value(i))
+		}
+	}
+	return bld.NewArray(), nil
+}
+
 // run tells whether the records follow one another without a gap, and where they
 // begin.
 func run(rec []int32) (start int64, ok bool) {

@@ -68,6 +68,7 @@ type Route struct {
 	values [][]byte
 	src    []int32
 	sub    []int32
+	keys   [][]byte
 	parts  []pipeline.Part
 	byName map[string]int // index into parts
 	target map[string]string
@@ -171,7 +172,7 @@ func reject(b *pipeline.Batch, u, sub int32, r schema.Reject) pipeline.Reject {
 
 // units splits the values and sends every unit where the rule says.
 func (r *Route) units(ctx context.Context, b *pipeline.Batch, rule *Rule, path []string, template string) error {
-	r.values, r.src, r.sub = r.values[:0], r.src[:0], r.sub[:0]
+	r.values, r.src, r.sub, r.keys = r.values[:0], r.src[:0], r.sub[:0], r.keys[:0]
 	r.parts = r.parts[:0]
 	clear(r.byName)
 	clear(r.target)
@@ -212,7 +213,13 @@ func (r *Route) units(ctx context.Context, b *pipeline.Batch, rule *Rule, path [
 			r.send(table, int32(len(r.values)))
 			r.values = append(r.values, unit.Value)
 			r.src, r.sub = append(r.src, rec), append(r.sub, next-1)
+			if b.Keys != nil {
+				r.keys = append(r.keys, b.Keys[u])
+			}
 		}
+	}
+	if b.Keys != nil {
+		b.Keys = r.keys
 	}
 	b.Values, b.Src, b.Sub, b.Parts = r.values, r.src, r.sub, r.parts
 	return nil

@@ -111,11 +111,13 @@ type Unpack struct {
 	values [][]byte
 	src    []int32
 	sub    []int32
+	keys   [][]byte
 
 	// of the record being unpacked
 	b      *pipeline.Batch
 	rec    int32
 	next   int32         // number of its next unit
+	key    []byte        // of the unit being unpacked, which may be a part of the record
 	taken  map[unit]bool // numbers that earlier stages have given to rejects
 	result []pipeline.Reject
 }
@@ -146,8 +148,8 @@ func (u *Unpack) Process(_ context.Context, b *pipeline.Batch) error {
 	if cap(u.plain) > keepPlain {
 		u.plain = nil
 	}
-	u.plain, u.values, u.src, u.sub = u.plain[:0], u.values[:0], u.src[:0], u.sub[:0]
-	u.result, u.taken = nil, nil
+	u.plain, u.values, u.src, u.sub, u.keys = u.plain[:0], u.values[:0], u.src[:0], u.sub[:0], u.keys[:0]
+	u.result, u.taken, u.key = nil, nil, nil
 	for _, r := range b.Rejects {
 		if u.taken == nil {
 			u.taken = map[unit]bool{}
@@ -158,11 +160,17 @@ func (u *Unpack) Process(_ context.Context, b *pipeline.Batch) error {
 		if rec := b.Record(int32(i)); rec != u.rec {
 			u.rec, u.next = rec, 0
 		}
+		if b.Keys != nil {
+			u.key = b.Keys[i]
+		}
 		if v == nil {
 			u.emit(nil)
 			continue
 		}
 		u.open(v)
+	}
+	if b.Keys != nil {
+		b.Keys = u.keys
 	}
 	b.Values, b.Src, b.Sub = u.values, u.src, u.sub
 	b.Rejects = append(b.Rejects, u.result...)
@@ -180,7 +188,7 @@ func (u *Unpack) number() int32 {
 }
 
 func (u *Unpack) emit(v []byte) {
-	u.values, u.src, u.sub = append(u.values, v), append(u.src, u.rec), append(u.sub, u.number())
+	u.values, u.src, u.sub, u.keys = append(u.values, v), append(u.src, u.rec), append(u.sub, u.number()), append(u.keys, u.key)
 }
 
 func (u *Unpack) reject(code, message, path string, payload []byte) {
