@@ -85,6 +85,9 @@ func TestAudit(t *testing.T) {
 	stuck := stick(6, 8)
 	w.bucket.Delete(t.Context(), w.keys()[0])
 	a = w.audit()
+	if r := w.register(); r.Objects != int64(a.Objects) || r.Rows != a.Rows {
+		t.Errorf("the register counts %d objects and %d rows, the chain has %d and %d", r.Objects, r.Rows, a.Objects, a.Rows)
+	}
 	if a.Commits != 5 || len(a.Faults) != 0 || len(a.LeftOut) != 1 || len(a.Removed) != 1 || !slices.Equal(a.Pending, []string{stuck}) {
 		t.Errorf("%+v", a)
 	}

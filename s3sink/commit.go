@@ -110,6 +110,7 @@ func (t *table) send(ctx context.Context, r *register, c *commit, st pipeline.St
 			advance(n.vec, c.claims, r.stamp(t.sink.pipeline), st)
 			n.stampWith(st)
 			n.Pending = append(n.Pending, unshown{Commit: m.name()})
+			n.count(&m, +1)
 		})
 	}
 	err = errors.Join(err, failpoint.Err("commit.afterReply"))

@@ -24,7 +24,7 @@ func sampleRegister() *register {
 	p := pipeline.Partition{Kind: "kafka", Stream: "4L6g3nShT-eMCtK--X86sw", Incarnation: "Cxw9Pk9QSmuMfZ4PGis8TQ", ID: "0"}
 	m := sampleManifest()
 	return &register{
-		ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Rev: 3, Seq: m.Seq, Head: m.name(), Pending: []unshown{{Commit: m.name()}},
+		ID: "0f8fad5b-d9cb-469f-a165-70867728950e", Rev: 3, Seq: m.Seq, Head: m.name(), Pending: []unshown{{Commit: m.name()}}, Objects: 1, Rows: 480,
 		vec: pipeline.Vector{p: {At: pipeline.Cursor{At: pos(1500), Epoch: 5}, Floor: pos(1400)}},
 	}
 }

@@ -20,6 +20,8 @@ type Inspection struct {
 	Location string         // the folder that its objects are in
 	Stamp    pipeline.Stamp
 	Commits  int64 // on its chain, fences and decisions of operators among them
+	Objects  int64 // of all commits that were not taken back
+	Rows     int64 // in them
 	Pending  int   // of them are not published yet: whoever asks for its marks does that
 }
 
@@ -48,7 +50,7 @@ func (t *table) inspect(ctx context.Context, in *Inspection) error {
 	if r == nil {
 		return nil
 	}
-	in.Stamp, in.Commits, in.Pending = r.stamp(t.sink.pipeline), r.Seq, len(r.Pending)
+	in.Stamp, in.Commits, in.Pending, in.Objects, in.Rows = r.stamp(t.sink.pipeline), r.Seq, len(r.Pending), r.Objects, r.Rows
 	for _, u := range r.Pending {
 		if u.Replaying {
 			continue

@@ -27,6 +27,8 @@ type register struct {
 	Seq     int64     `json:"seq"`            // counts the manifests on the chain. It never goes back
 	Head    string    `json:"head,omitempty"` // the newest manifest
 	Pending []unshown `json:"pending"`        // commits on the chain whose objects may not all be visible
+	Objects int64     `json:"objects"`        // of all commits that were not taken back
+	Rows    int64     `json:"rows"`           // in them
 	Src     []string  `json:"src"`            // stream keys; the marks refer to them by index
 	Marks   string    `json:"marks"`          // a packed vector
 	CRC     string    `json:"crc"`            // CRC-32C of the value's text with an empty crc
@@ -68,6 +70,14 @@ func (r *register) pending(commit string) *unshown {
 // settle takes a commit out of what is pending.
 func (r *register) settle(commit string) {
 	r.Pending = slices.DeleteFunc(r.Pending, func(u unshown) bool { return u.Commit == commit })
+}
+
+// count adds the objects and rows of a commit, or takes them away.
+func (r *register) count(m *manifest, sign int64) {
+	r.Objects += sign * int64(len(m.Objects))
+	for i := range m.Objects {
+		r.Rows += sign * m.Objects[i].Rows
+	}
 }
 
 // encode returns the value. It fills in Src, Marks and CRC.

@@ -150,6 +150,7 @@ func (t *table) resume(ctx context.Context, m *manifest, action string, leftOut 
 				n.pending(m.name()).Replaying = true
 			case actVoid:
 				n.settle(m.name())
+				n.count(m, -1)
 				if n.Epoch == m.Stamp.Epoch { // else its marks are void already
 					n.goBack(claimed)
 				}

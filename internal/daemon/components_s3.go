@@ -184,8 +184,9 @@ func inspectS3(ctx context.Context, sk *s3sink.Sink, table string) (tableState, 
 	if err != nil {
 		return tableState{}, fmt.Errorf("inspect: %w", err)
 	}
-	st := tableState{Name: table, State: stateOK, Location: in.Location, Records: -1, Stamp: in.Stamp, Commits: in.Commits, Pending: in.Pending}
+	st := tableState{Name: table, State: stateOK, Location: in.Location, Objects: in.Objects, Records: in.Rows, Stamp: in.Stamp, Commits: in.Commits, Pending: in.Pending}
 	if in.Halt != nil {
+		st.Records = -1
 		st.State, st.Reason, st.Remedy = in.Halt.Class, in.Halt.Detail, in.Halt.Remedy
 	}
 	return st, nil

@@ -119,7 +119,7 @@ func TestS3Life(t *testing.T) {
 	if code != ExitOK {
 		t.Errorf("status: %d %s%s", code, out, errs)
 	}
-	wants(t, out, "table shop.orders", "OK")
+	wants(t, out, "OK", "3 rows", "commits")
 
 	// another format from the next record on
 	file = write(t, objectsOf(addr, lake, ", delimiter: '|', prefix: raw/", ""))

@@ -23,6 +23,7 @@ type tableState struct {
 	Remedy   string         `json:"remedy,omitempty"` // the command that decides
 	Metadata string         `json:"metadata_location,omitempty"`
 	Location string         `json:"location,omitempty"` // the folder of its objects, of the sink s3
+	Objects  int64          `json:"objects,omitempty"`  // of the sink s3
 	Pending  int            `json:"pending_commits"`    // decided, and not published yet
 	Records  int64          `json:"records"`            // -1: not known
 	Stamp    pipeline.Stamp `json:"stamp"`
