@@ -241,6 +241,7 @@ sys.path.insert(0, "checker")
 import engines
 read, failed, odd = json.load(sys.stdin)
 c = engines.DuckDB(engines.S3()).c
+c.execute("SET enable_progress_bar = false") # it would be on standard output
 def content(sql):
     n, total = c.execute(f"SELECT count(*), coalesce(sum(('0x' || substr(md5(t), 1, 10))::UBIGINT), 0)::HUGEINT FROM ({sql})").fetchone()
     return {"N": n, "Sum": int(total)}
