@@ -15,7 +15,8 @@ import (
 )
 
 // localStaging is a file beside its key, with a hidden name that holds the id of the
-// upload: random letters, a dot, and the name that it will have.
+// upload: random letters, a dot, the name that it will have, and what tells it from that
+// for those who go by the end of a name.
 type localStaging struct {
 	*localWriter
 	owner string
@@ -23,8 +24,10 @@ type localStaging struct {
 	named string // the file, once it is finished
 }
 
-// maxSuffix keeps hidden names within 255 bytes.
-const maxSuffix = 220
+const (
+	maxSuffix = 220 // keeps hidden names within 255 bytes
+	stagedEnd = ".staged"
+)
 
 // Stage implements Stager. Nothing of the attributes is kept: the bytes tell whose an
 // object is.
@@ -32,7 +35,7 @@ func (l *Local) Stage(ctx context.Context, key string, a Attributes) (Staging, e
 	if err := checkOwner(a.Owner); err != nil {
 		return nil, err
 	}
-	suffix := "." + path.Base(key)
+	suffix := "." + path.Base(key) + stagedEnd
 	if len(suffix) > maxSuffix {
 		suffix = "" // Uploads knows its folder only
 	}
@@ -185,7 +188,7 @@ func (l *Local) Uploads(ctx context.Context, prefix string) iter.Seq2[Pending, e
 			folder, name := path.Split(strings.TrimPrefix(filepath.ToSlash(file), l.root+"/"))
 			id := strings.TrimPrefix(name, hidden)
 			if _, base, ok := strings.Cut(id, "."); ok {
-				name = base
+				name = strings.TrimSuffix(base, stagedEnd)
 			}
 			if !yield(Pending{Key: folder + name, ID: id, Begun: info.ModTime()}, nil) {
 				return fs.SkipAll

@@ -3,6 +3,7 @@ package objstore
 import (
 	"errors"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -113,4 +114,42 @@ func TestLocalStageLongName(t *testing.T) {
 			t.Errorf("a name of %d bytes: %v", n, err)
 		}
 	}
+}
+
+// TestLocalStageIsNoMatch: what is staged does not match the patterns of those who read the folder by the extension of its
+// objects, as DuckDB does, for whom a name that begins with a dot is like any other.
+func TestLocalStageIsNoMatch(t *testing.T) {
+	dir := t.TempDir()
+	b, err := OpenLocal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := b.Stage(t.Context(), "d/k.gz", Attributes{Owner: "p/t/c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("data")); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Finish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	match := func(want int) {
+		t.Helper()
+		found, err := filepath.Glob(filepath.Join(dir, filepath.Dir(u.Key), "*"+filepath.Ext(u.Key)))
+		if err != nil || len(found) != want {
+			t.Errorf("%d files match: %q, %v", want, found, err)
+		}
+	}
+	match(0)
+	for p, err := range b.Uploads(t.Context(), "") {
+		if err != nil || p.Key != u.Key || p.ID != u.ID {
+			t.Errorf("upload %+v, %v, staged was %+v", p, err, u)
+		}
+	}
+	if err := b.Complete(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	match(1)
 }
