@@ -17,7 +17,7 @@ import (
 const (
 	overhead   = 150 << 20 // in all; this is promised
 	leastCode  = 72 << 20  // the pages of the binary that a worker comes to use, at least
-	otherParts = 8 << 20   // what neither the collector nor the binary's pages account for
+	otherParts = 14 << 20  // what neither the collector nor the binary's pages account for
 )
 
 // codeEvery is how often the pages of the binary in memory are counted.
