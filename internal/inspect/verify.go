@@ -50,7 +50,7 @@ type Pinned struct {
 	Records func(ctx context.Context, visit func(arrow.RecordBatch) error) error
 
 	// Accounts say what commits have, of a table whose rows do not say where they came
-	// from: it has these in place of Rows and Records. nil: it is not one of them.
+	// from: it has these in place of Rows and Records. It is one of them if Sum is set.
 	Accounts []Account
 	// Sum returns what each of the rows that are laid out for Schema adds to the sum of its
 	// account, by its index, the place of its record and its number within that.

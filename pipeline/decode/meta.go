@@ -3,6 +3,7 @@ package decode
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -73,7 +74,7 @@ func (m meta) keys(ctx context.Context, b *pipeline.Batch, f *schema.Field, unit
 	for i, u := range units {
 		switch key := b.Keys[u]; {
 		case key != nil:
-			bld.BinaryBuilder.Append(key)
+			bld.Append(strings.ToValidUTF8(string(key), "\uFFFD")) // the aggregate may hold anything
 		case of.IsNull(i):
 			bld.AppendNull()
 		default:
