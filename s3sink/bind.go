@@ -29,9 +29,6 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 		if err != nil {
 			return err
 		}
-		if h := t.disorder(r, mark, bound); h != nil {
-			return h
-		}
 		if r == nil {
 			return again(t.found(ctx, st))
 		}
@@ -66,7 +63,8 @@ func (t *table) disorder(r *register, mark *marker, bound *pipeline.Entry) *pipe
 	return nil
 }
 
-// look reads all that tells whether the table is bound. The log and the marker are read
+// look reads all that tells whether the table is bound. A *pipeline.Halt: it
+// contradicts itself. The log and the marker are read
 // before the register, which is written before them; where the log has no entry, it is
 // read once more after the register, as the entry may be younger.
 func (t *table) look(ctx context.Context) (r *register, mark *marker, bound *pipeline.Entry, err error) {
@@ -85,7 +83,11 @@ func (t *table) look(ctx context.Context) (r *register, mark *marker, bound *pip
 			return nil, nil, nil, err
 		}
 	}
-	return r, mark, log.Bound(t.name), nil
+	bound = log.Bound(t.name)
+	if h := t.disorder(r, mark, bound); h != nil {
+		return nil, nil, nil, h
+	}
+	return r, mark, bound, nil
 }
 
 // found writes the first register. An answer that is lost looks like somebody else's.

@@ -40,15 +40,9 @@ func (s *Sink) Inspect(ctx context.Context, name string) (Inspection, error) {
 }
 
 func (t *table) inspect(ctx context.Context, in *Inspection) error {
-	r, mark, bound, err := t.look(ctx)
-	if err != nil {
+	r, _, _, err := t.look(ctx)
+	if err != nil || r == nil {
 		return err
-	}
-	if h := t.disorder(r, mark, bound); h != nil {
-		return h
-	}
-	if r == nil {
-		return nil
 	}
 	in.Stamp, in.Commits, in.Pending, in.Objects, in.Rows = r.stamp(t.sink.pipeline), r.Seq, len(r.Pending), r.Objects, r.Rows
 	for _, u := range r.Pending {
@@ -101,21 +95,15 @@ func (t *table) gone(ctx context.Context, m *manifest) (gone []string, err error
 	return gone, nil
 }
 
-// Refusal says why a table could not be bound, as a *pipeline.Halt, and whether there is
-// one already. It changes nothing.
+// Refusal says why a table could not be bound, as a *pipeline.Halt, or else whether there
+// is one already. It changes nothing.
 func (s *Sink) Refusal(ctx context.Context, name string) (exists bool, err error) {
 	t, err := s.handle(ctx, name)
 	if err != nil {
 		return false, err
 	}
-	r, mark, bound, err := t.look(ctx)
-	if err != nil {
-		return false, err
-	}
-	if h := t.disorder(r, mark, bound); h != nil {
-		return true, h
-	}
-	return r != nil, nil
+	r, _, _, err := t.look(ctx)
+	return r != nil, err
 }
 
 // Resume decides what becomes of all commits of a table that have lost parts: with
