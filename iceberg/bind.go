@@ -173,7 +173,8 @@ func (t *table) sameBytes(b *base, sid int64) error {
 }
 
 // enter appends the `bound` entry, unless there is one for this very table. Only
-// rebinding replaces the entry of another.
+// rebinding replaces the entry of another; records may have been judged under the
+// newest revision by then, so that what was pinned stays until the next.
 func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Stamp, rebinding bool) error {
 	pin, err := t.pin(md)
 	if err != nil {
@@ -189,32 +190,22 @@ func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Sta
 		if log.Stamp().Newer(st) {
 			return nil, fmt.Errorf("bind table %s under %v: %w: the control log is at %v", t.name, st, pipeline.ErrStale, log.Stamp())
 		}
-		return &pipeline.Entry{
-			Kind: pipeline.KindBound, Table: t.name, Rev: st.Rev,
-			Identifier: slices.Clone(t.ident), UUID: md.TableUUID().String(), Pinned: pin,
-		}, nil
+		e := t.boundEntry(md, st.Rev, pin)
+		if rebinding {
+			if e.Pinned = log.BoundFor(t.name, st.Rev).Pinned; e.Pinned == nil && pin != nil {
+				e.Pinned = nothing
+			}
+		}
+		return e, nil
 	})
 	return err
 }
 
-// pin returns the required columns of a table that others made, as JSON of a
-// [schema.Schema]: what a record must be able to fill, whatever becomes of the table
-// later. Nil for a table of ours.
-func (t *table) pin(md icetable.Metadata) (json.RawMessage, error) {
-	if md.Properties()[createdKey] == t.sink.pipeline {
-		return nil, nil
+func (t *table) boundEntry(md icetable.Metadata, rev int64, pin json.RawMessage) *pipeline.Entry {
+	return &pipeline.Entry{
+		Kind: pipeline.KindBound, Table: t.name, Rev: rev,
+		Identifier: slices.Clone(t.ident), UUID: md.TableUUID().String(), Pinned: pin,
 	}
-	s, err := fromIceberg(md.CurrentSchema())
-	if err != nil {
-		return nil, err
-	}
-	p := &schema.Schema{ID: s.ID}
-	for i := range s.Fields {
-		if s.Fields[i].Required {
-			p.Fields = append(p.Fields, s.Fields[i])
-		}
-	}
-	return json.Marshal(p)
 }
 
 func isReserved(column string) bool {

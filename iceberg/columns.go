@@ -231,6 +231,12 @@ func fits(files, now *icego.Schema) error {
 	if files.ID == now.ID {
 		return nil
 	}
+	return holds(files, now)
+}
+
+// holds reports why what had room under one schema may have none under another, as
+// fits does.
+func holds(files, now *icego.Schema) error {
 	was, err := flat(files)
 	if err != nil {
 		return err

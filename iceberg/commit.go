@@ -325,6 +325,8 @@ func (t *table) halt(s State, format string, args ...any) *pipeline.Halt {
 		}
 	case Replaced:
 		h.Remedy = fmt.Sprintf("restore the table, or firehosed table rebind %s to write to the new one, or firehosed table forfeit %s", t.name, t.name)
+	case Stricter:
+		h.Remedy = fmt.Sprintf("make it optional again, or firehosed table rebind %s: later records that have no value for it are dead letters", t.name)
 	default:
 		h.Remedy = "see the detail"
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/firehosed/firehosed/internal/failpoint"
+	"github.com/firehosed/firehosed/internal/parquetfile"
 	"github.com/firehosed/firehosed/pipeline"
 )
 
@@ -65,7 +66,14 @@ func (d *delivery) Write(ctx context.Context, b *pipeline.Batch, r pipeline.Rows
 	}
 	if err := l.write(ctx, r.Data); err != nil {
 		d.end(err)
-		return fmt.Errorf("write rows of %v for table %s: %w", b.Span.Partition, d.t.name, err)
+		err = fmt.Errorf("write rows of %v for table %s: %w", b.Span.Partition, d.t.name, err)
+		if errors.Is(err, parquetfile.ErrRequired) { // judged before the column was pinned
+			return &pipeline.Halt{
+				Class: string(Stricter), Detail: err.Error(),
+				Remedy: "make the column optional until the records that have no value for it are in the table",
+			}
+		}
+		return err
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ const (
 	Lost        State = pipeline.HaltLost      // our snapshots without our property
 	Corrupt     State = pipeline.HaltCorrupt   // a damaged property, or one the control log does not know
 	Replaced    State = pipeline.HaltReplaced  // another table under the same name
+	Stricter    State = pipeline.HaltStricter  // as OK, but it requires more of records than was pinned
 	noFloor           = pipeline.Position("")  // no floor recorded
 	sealed            = int64(math.MaxInt64)   // sequence number of a header that no expiry makes OK again
 	pipelineKey       = "firehosed.pipeline"   // in a snapshot's summary: whose commit it is
@@ -46,6 +47,21 @@ type register struct {
 // bound is the table's newest `bound` entry of the control log, or nil. Where bound is
 // nil although there is a property, the log must have been read after md.
 func effective(md icetable.Metadata, name string, bound *pipeline.Entry) register {
+	r := registered(md, name, bound)
+	if r.state != OK {
+		return r
+	}
+	switch why, err := stricter(md, bound.Pinned); {
+	case err != nil:
+		return r.is(Stricter, "what it requires cannot be told: %v", err)
+	case why != "":
+		return r.is(Stricter, "%s", why)
+	}
+	return r
+}
+
+// registered is effective without a look at what the table requires.
+func registered(md icetable.Metadata, name string, bound *pipeline.Entry) register {
 	hdr, vec, err := decodeHeader(md.Properties(), name)
 	r := register{head: headOf(md), hdr: hdr, vec: vec}
 	line := ancestry(md, r.head, name, hdr)

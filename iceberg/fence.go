@@ -17,6 +17,9 @@ func (t *table) fenceOff(ctx context.Context, st pipeline.Stamp) (pipeline.Ledge
 	defer t.turn.give()
 	var ledger pipeline.Ledger
 	err := t.run(ctx, newChange(kindFence, newID()), func(ctx context.Context, b *base) (*edit, error) {
+		if err := t.pinAgain(ctx, b, st); err != nil {
+			return nil, err
+		}
 		e, vec, err := t.fence(ctx, b, st)
 		ledger = pipeline.Ledger{Stamp: st, Marks: vec}
 		if err == nil && e == nil && b.reg.hdr != nil {
@@ -37,7 +40,7 @@ func (t *table) fence(ctx context.Context, b *base, st pipeline.Stamp) (*edit, p
 			return nil, nil, err
 		}
 		return nil, nil, errAgain
-	case OK:
+	case OK, Stricter:
 		was := r.hdr.stamp(t.sink.pipeline)
 		if !st.Newer(was) {
 			return nil, r.vec, nil

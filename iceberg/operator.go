@@ -87,47 +87,74 @@ func total(s *icetable.Snapshot) int64 {
 
 // Rebind takes a table that was dropped and made anew as the one to write to from
 // now on, under the newest stamp. Its marks begin ABSENT: rows that only the old table
-// held do not come again by themselves.
-func (s *Sink) Rebind(ctx context.Context, name string) error {
+// held do not come again by themselves. Where the table, or the one that was bound all
+// along, requires something else of records than is pinned, Rebind begins a revision,
+// from which on it is pinned, and returns its number; else 0.
+func (s *Sink) Rebind(ctx context.Context, name string) (rev int64, err error) {
 	t, err := s.handle(name)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := t.turn.take(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	defer t.turn.give()
 	log, err := s.ctl.Read(ctx)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	st := log.Stamp()
 	b, err := t.load(ctx)
 	if err != nil {
-		return fmt.Errorf("rebind table %s: %w", name, err)
+		return 0, fmt.Errorf("rebind table %s: %w", name, err)
 	}
-	if b.reg.state != Replaced {
-		return fmt.Errorf("rebind table %s: it is %s, not %s: there is no other table under its name", name, b.reg.state, Replaced)
+	md := b.md
+	switch b.reg.state {
+	case Replaced:
+		if md, err = t.rebind(ctx, b, log.Stamp()); err != nil {
+			return 0, err
+		}
+	case OK, Stricter:
+	default:
+		return 0, fmt.Errorf("rebind table %s: it is %s, not %s: there is no other table under its name", name, b.reg.state, Replaced)
 	}
+	if log, err = s.ctl.Read(ctx); err != nil {
+		return 0, err
+	}
+	switch other, err := t.outdated(md, log); {
+	case err != nil:
+		return 0, err
+	case !other && b.reg.state == OK:
+		return 0, fmt.Errorf("rebind table %s: it is %s, not %s, and requires of records what is pinned: there is nothing to bind anew", name, OK, Replaced)
+	case !other:
+		return 0, nil
+	}
+	if log, err = s.ctl.AppendAgain(ctx, log.Stamp().Rev); err != nil {
+		return 0, fmt.Errorf("rebind table %s: %w", name, err)
+	}
+	return log.Stamp().Rev, nil
+}
+
+// rebind binds the table that took the place of another.
+func (t *table) rebind(ctx context.Context, b *base, st pipeline.Stamp) (icetable.Metadata, error) {
 	if err := t.acceptable(ctx, b); err != nil {
-		return fmt.Errorf("rebind table %s: %w", name, err)
+		return nil, fmt.Errorf("rebind table %s: %w", t.name, err)
 	}
-	var md icetable.Metadata
-	err = t.run(ctx, newChange(kindBind, newID()), func(_ context.Context, b *base) (*edit, error) {
+	pipe, md := t.sink.pipeline, b.md
+	err := t.run(ctx, newChange(kindBind, newID()), func(_ context.Context, b *base) (*edit, error) {
 		md = b.md
-		switch r := effective(b.md, s.pipeline, nil); {
-		case r.state == Half && r.hdr.stamp(s.pipeline) == st:
+		switch r := effective(b.md, pipe, nil); {
+		case r.state == Half && r.hdr.stamp(pipe) == st:
 			return nil, nil
 		case r.state == Fresh || r.state == Half:
 			return binding(r.hdr, st), nil
 		default:
-			return nil, fmt.Errorf("rebind table %s: the new table holds commits of this pipeline (%s): it is a copy of one that was written before", name, r.state)
+			return nil, fmt.Errorf("rebind table %s: the new table holds commits of this pipeline (%s): it is a copy of one that was written before", t.name, r.state)
 		}
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return t.enter(ctx, md, st, true)
+	return md, t.enter(ctx, md, st, true)
 }
 
 // RebuildControl writes a control log for tables whose control prefix was lost: a

@@ -59,7 +59,7 @@ func (s *Sink) Resume(ctx context.Context, name string, mode ResumeMode, starts 
 			return nil, nil
 		case log.Bound(name) == nil:
 			return nil, fmt.Errorf("resume table %s: the control log does not know it: restore the control prefix or run firehosed control rebuild", name)
-		case st == Fresh || st == Half || st == Replaced:
+		case st == Fresh || st == Half || st == Replaced || st == Stricter:
 			return nil, fmt.Errorf("resume table %s: it is %s: %s", name, st, b.reg.reason)
 		case mode == Replay:
 			return t.replay(ctx, b, starts)

@@ -337,6 +337,7 @@ const (
 	HaltLost       = "LOST"
 	HaltCorrupt    = "CORRUPT"
 	HaltReplaced   = "REPLACED"
+	HaltStricter   = "STRICTER" // a table of others requires more of a record than the revision's readers go by
 	HaltClaimed    = "CLAIMED"
 	HaltRefused    = "REFUSED"
 	HaltTruncated  = "SOURCE_TRUNCATED"

@@ -127,6 +127,25 @@ func (c *Control) AppendSkip(ctx context.Context, skip Skip) (*Decisions, error)
 	})
 }
 
+// AppendAgain makes a revision of what the newest one keeps, so that what is pinned for
+// a revision is pinned anew. rev is the newest that the caller knows of: a later one does
+// as well.
+func (c *Control) AppendAgain(ctx context.Context, rev int64) (*Decisions, error) {
+	return c.Append(ctx, func(log *Decisions) (*Entry, error) {
+		newest, next, err := c.newest(ctx, log)
+		if err != nil {
+			return nil, err
+		}
+		if newest == nil {
+			return nil, errors.New("the pipeline never ran: there is no revision to begin anew")
+		}
+		if newest.Number > rev {
+			return nil, nil
+		}
+		return c.revEntry(ctx, next, newest.Rules, newest.Number+1)
+	})
+}
+
 // newest returns the newest revision and what it keeps; nil: there is none.
 func (c *Control) newest(ctx context.Context, log *Decisions) (*Revision, Pure, error) {
 	revs := log.Revisions()

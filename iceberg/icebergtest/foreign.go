@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -79,6 +80,28 @@ func (l *Lake) Append(ctx context.Context, name, rows string) error {
 // Table returns a table as it is now.
 func (l *Lake) Table(ctx context.Context, name string) (*icetable.Table, error) {
 	return l.cat.LoadTable(ctx, strings.Split(name, "."))
+}
+
+// Require makes a column of a table required, or optional again.
+func (l *Lake) Require(ctx context.Context, name, column string, required bool) error {
+	tbl, err := l.Table(ctx, name)
+	if err != nil {
+		return err
+	}
+	md := tbl.Metadata()
+	id, fields := 0, slices.Clone(tbl.Schema().Fields())
+	for _, s := range md.Schemas() {
+		id = max(id, s.ID+1)
+	}
+	i := slices.IndexFunc(fields, func(f icego.NestedField) bool { return f.Name == column })
+	if i < 0 {
+		return fmt.Errorf("table %s has no column %s", name, column)
+	}
+	fields[i].Required = required
+	_, _, err = l.cat.CommitTable(ctx, strings.Split(name, "."),
+		[]icetable.Requirement{icetable.AssertTableUUID(md.TableUUID())},
+		[]icetable.Update{icetable.NewAddSchemaUpdate(icego.NewSchema(id, fields...)), icetable.NewSetCurrentSchemaUpdate(-1)})
+	return err
 }
 
 // Columns returns the columns of a table: "1: id: required long".

@@ -36,7 +36,10 @@ Exit code 0: proven; 1: rows are lost, duplicated or unexpected; 2: not all coul
 			},
 		},
 		{name: "table forfeit", args: []string{"TABLE"}, short: "wait no longer for a table: its rows are dropped, for good", run: tableForfeit, flags: operatorFlags},
-		{name: "table rebind", args: []string{"TABLE"}, short: "write to the table that was made in the place of a dropped one", run: tableRebind, flags: operatorFlags},
+		{name: "table rebind", args: []string{"TABLE"}, short: "write to the table as it is now", run: tableRebind, flags: operatorFlags, long: `
+For a table that was made in the place of a dropped one, and for one whose owner
+requires more of records than before. If what is required is another than the
+control log says, it makes a new revision of the configuration.`},
 		{name: "offsets skip", args: []string{"PARTITION", "FROM", "TO"}, short: "leave records out that cannot be read", run: offsetsSkip, flags: operatorFlags, long: `
 PARTITION is TOPIC/NUMBER or the key that the halt tells; FROM is the first offset that is
 left out, TO the first that is not. It makes a new revision of the configuration.`},

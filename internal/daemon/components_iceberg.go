@@ -133,6 +133,8 @@ func remedy(in iceberg.Inspection) string {
 		return fmt.Sprintf("firehosed table resume %s --replay; if the control prefix was lost, restore it or run firehosed control rebuild", in.Table)
 	case iceberg.Replaced:
 		return fmt.Sprintf("firehosed table rebind %s (write to the new one) or firehosed table forfeit %s", in.Table, in.Table)
+	case iceberg.Stricter:
+		return fmt.Sprintf("make it optional again, or firehosed table rebind %s (records from then on that have no value for it are dead letters)", in.Table)
 	default:
 		return ""
 	}

@@ -208,8 +208,8 @@ func (k s3Keeper) Resume(ctx context.Context, table string, replay bool, _ func(
 }
 
 // Rebind implements keeper.
-func (s3Keeper) Rebind(_ context.Context, table string) error {
-	return fmt.Errorf("table %s: a folder of objects is not dropped and made anew like a table of a catalog: to begin again, give the pipeline another prefix", table)
+func (s3Keeper) Rebind(_ context.Context, table string) (int64, error) {
+	return 0, fmt.Errorf("table %s: a folder of objects is not dropped and made anew like a table of a catalog: to begin again, give the pipeline another prefix", table)
 }
 
 // RebuildControl implements keeper.

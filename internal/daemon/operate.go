@@ -53,7 +53,7 @@ func (u *unit) mine(ctx context.Context) error {
 // keeper is a sink whose tables an operator can put in order.
 type keeper interface {
 	Resume(ctx context.Context, table string, replay bool, starts func(ctx context.Context, ps []pipeline.Partition) (pipeline.Vector, error)) error
-	Rebind(ctx context.Context, table string) error
+	Rebind(ctx context.Context, table string) (rev int64, err error)
 	RebuildControl(ctx context.Context, tables []string, rev pipeline.Revision) error
 }
 
@@ -84,7 +84,12 @@ func tableForfeit(ctx context.Context, c *call) error {
 
 func tableRebind(ctx context.Context, c *call) error {
 	return c.decide(ctx, func(ctx context.Context, u *unit) (string, error) {
-		return "the new table " + c.args[0] + " is written to from now on", u.snk.keeper.Rebind(ctx, c.args[0])
+		rev, err := u.snk.keeper.Rebind(ctx, c.args[0])
+		what := "table " + c.args[0] + ", as it is now, is written to from now on"
+		if rev != 0 {
+			what += fmt.Sprintf("; what it requires of records is pinned by revision %d, which begins when the workers are started again", rev)
+		}
+		return what, err
 	})
 }
 

@@ -26,7 +26,7 @@ func (t icebergTables) Pin(ctx context.Context, name string, _ bool) (*inspect.P
 	if err != nil {
 		return nil, fmt.Errorf("pin table %s: %w", name, err)
 	}
-	if in.State != iceberg.OK {
+	if in.State != iceberg.OK && in.State != iceberg.Stricter {
 		return nil, &pipeline.Halt{Class: string(in.State), Detail: fmt.Sprintf("table %s: %s", name, in.Reason), Remedy: "firehosed status tells more"}
 	}
 	left, deleted, err := t.sink.LeftOut(ctx, name)

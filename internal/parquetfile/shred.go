@@ -173,7 +173,7 @@ func (s *columnSet) absent(f *field, sp *space) error {
 	if !f.optional {
 		for i := range sp.n {
 			if sp.level(i) == f.base() {
-				return fmt.Errorf("column %s: row %d of the record has no value, and it is required", f.path, i)
+				return fmt.Errorf("column %s: row %d of the record: %w", f.path, i, ErrRequired)
 			}
 			if sp.def == nil {
 				break
@@ -290,7 +290,7 @@ func (s *columnSet) list(f *field, arr arrow.Array, sp *space, depth int) (space
 			case !nulls || arr.IsValid(k):
 				level, from, to = f.def, offs[k], offs[k+1]
 			case !f.optional:
-				return space{}, fmt.Errorf("column %s: entry %d of the record is null, and it is required", f.path, i)
+				return space{}, fmt.Errorf("column %s: entry %d of the record: %w", f.path, i, ErrRequired)
 			}
 		}
 		if from == to {
@@ -336,7 +336,7 @@ func (s *columnSet) bump(dst []byte, f *field, arr arrow.Array, sp *space) ([]by
 			case valid == nil || valid[k>>3]>>(k&7)&1 != 0:
 				d = f.def
 			case !f.optional:
-				return nil, fmt.Errorf("column %s: entry %d of the record is null, and it is required", f.path, i)
+				return nil, fmt.Errorf("column %s: entry %d of the record: %w", f.path, i, ErrRequired)
 			}
 		}
 		dst[i] = d

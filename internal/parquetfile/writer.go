@@ -36,6 +36,9 @@ type Metrics struct {
 	SplitOffsets []int64        // where row groups begin
 }
 
+// ErrRequired: rows have no value for a column that has to have one.
+var ErrRequired = errors.New("it is null, and the column is required")
+
 var errClosed = errors.New("parquet writer is closed")
 
 // New returns a writer of one file, with a pool of its own. Whoever writes many
