@@ -36,9 +36,9 @@ func (t *table) open(ctx context.Context, st pipeline.Stamp) error {
 	if b.reg.state == OK {
 		order, err := t.newOrder(b.md, b.md.CurrentSchema())
 		if err == nil && order != nil { // sort_by was written since
-			_, err = t.evolve(ctx, t.sink.columns(t.name), false)
+			_, err = t.evolve(ctx, t.columns(), false)
 		} else if err == nil {
-			_, err = t.Evolve(ctx, t.sink.columns(t.name)) // columns that were declared since
+			_, err = t.Evolve(ctx, t.columns()) // columns that were declared since
 		}
 		return err
 	}
@@ -54,7 +54,7 @@ func (t *table) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sc, spec, err := t.cfg.creation(t.sink.columns(t.name), t.formatVersion())
+	sc, spec, err := t.cfg.creation(t.columns(), t.formatVersion())
 	if err != nil {
 		return t.refused(err)
 	}
@@ -81,7 +81,7 @@ func (t *table) create(ctx context.Context) error {
 			createdKey:                     t.sink.pipeline,
 		}),
 	}
-	if loc := t.sink.location(t.name, t.ident); loc != "" {
+	if loc := t.location(); loc != "" {
 		opts = append(opts, icecat.WithLocation(loc))
 	}
 	if _, err = cat.CreateTable(ctx, t.ident, sc, opts...); err == nil || errors.Is(err, icecat.ErrTableAlreadyExists) {
@@ -98,7 +98,7 @@ func (t *table) acceptable(ctx context.Context, b *base) error {
 	if err := t.recent(b.md); err != nil {
 		return err
 	}
-	want := t.sink.columns(t.name)
+	want := t.columns()
 	have, err := t.evolve(ctx, want, b.reg.state == Replaced)
 	if err != nil {
 		return err

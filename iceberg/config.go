@@ -209,8 +209,9 @@ func DefaultConfig() Config {
 // signedServices are the AWS services that a REST catalog may be behind.
 var signedServices = []string{"glue", "s3tables", "execute-api"}
 
-// tableName is what a pipeline may call a table: dots separate namespaces.
-var tableName = regexp.MustCompile(`^[^./\\\s\x00-\x1f"'` + "`" + `][^/\\\x00-\x1f"'` + "`" + `]{0,254}$`)
+// tableName is what a pipeline may call a table: dots separate namespaces. A colon ends
+// the name of a sink, see [pipeline.SplitTable].
+var tableName = regexp.MustCompile(`^[^./:\\\s\x00-\x1f"'` + "`" + `][^/:\\\x00-\x1f"'` + "`" + `]{0,254}$`)
 
 // Validate reports every problem at once, by key.
 func (c Config) Validate() error {

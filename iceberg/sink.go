@@ -151,14 +151,15 @@ func (s *Sink) Close(ctx context.Context) error {
 
 // handle returns the table of that name, the same one every time.
 func (s *Sink) handle(name string) (*table, error) {
-	if !tableName.MatchString(name) {
+	_, local := pipeline.SplitTable(name)
+	if !tableName.MatchString(local) {
 		return nil, fmt.Errorf("table %q: is no name for a table: use letters, digits, _ and -, and a dot after a namespace", name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.mu.tables[name]
 	if t == nil {
-		t = &table{sink: s, name: name, ident: s.identifier(name), cfg: s.cfg.Tables[name], turn: newTurn(), evolving: newTurn()}
+		t = &table{sink: s, name: name, ident: s.identifier(local), cfg: s.cfg.Tables[local], turn: newTurn(), evolving: newTurn()}
 		s.mu.tables[name] = t
 	}
 	return t, nil
@@ -174,14 +175,14 @@ func (s *Sink) identifier(name string) []string {
 }
 
 // location returns where a new table goes, "" to let the catalog choose.
-func (s *Sink) location(name string, ident []string) string {
-	if loc := s.cfg.Tables[name].Location; loc != "" {
-		return loc
+func (t *table) location() string {
+	if t.cfg.Location != "" {
+		return t.cfg.Location
 	}
-	if s.cfg.Warehouse == "" {
+	if t.sink.cfg.Warehouse == "" {
 		return ""
 	}
-	return s.cfg.Warehouse + "/" + strings.Join(ident, "/")
+	return t.sink.cfg.Warehouse + "/" + strings.Join(t.ident, "/")
 }
 
 // rowGroupBytes is how many bytes of values a row group takes.
@@ -216,8 +217,8 @@ func (s *Sink) chunkBytes() int {
 }
 
 // columns returns the columns that a table has from the start.
-func (s *Sink) columns(name string) *schema.Schema {
-	return withDeclared(s.base(name), s.cfg.Tables[name].Columns)
+func (t *table) columns() *schema.Schema {
+	return withDeclared(t.sink.base(t.name), t.cfg.Columns)
 }
 
 // BaseColumns returns the columns that firehosed fills itself for a Kafka source:

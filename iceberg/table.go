@@ -1,6 +1,7 @@
 package iceberg
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -27,7 +28,7 @@ type table struct {
 
 var _ pipeline.Table = (*table)(nil)
 
-func (t *table) formatVersion() int { return t.sink.cfg.formatVersion(t.name) }
+func (t *table) formatVersion() int { return cmp.Or(t.cfg.FormatVersion, t.sink.cfg.FormatVersion) }
 
 // Schema implements [pipeline.Table].
 func (t *table) Schema() *schema.Schema {

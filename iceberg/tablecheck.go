@@ -181,7 +181,7 @@ func (s *Sink) Refusal(ctx context.Context, name string, streams []string) (exis
 	b, err := t.load(ctx)
 	switch {
 	case errors.Is(err, icecat.ErrNoSuchTable), errors.Is(err, icecat.ErrNoSuchNamespace):
-		if _, _, err := t.cfg.creation(s.columns(name), t.formatVersion()); err != nil {
+		if _, _, err := t.cfg.creation(t.columns(), t.formatVersion()); err != nil {
 			return false, t.refused(err)
 		}
 		return false, nil
@@ -197,7 +197,7 @@ func (s *Sink) Refusal(ctx context.Context, name string, streams []string) (exis
 	if err != nil {
 		return true, fmt.Errorf("look at table %s: %w", name, err)
 	}
-	want := s.columns(name)
+	want := t.columns()
 	merged, _, _ := schema.MergeWithin(have, want, s.cfg.MaxColumns)
 	if err := t.lacks(want, merged); err != nil {
 		return true, err

@@ -140,7 +140,7 @@ func (p *Pipeline) place(ctx context.Context, lanes []Lane, hints []Hint, log *D
 	}
 	var starting []*lane
 	for i, src := range lanes {
-		l := &lane{p: p, src: src, part: log.Identity(src.Partition()), apply: make(turn, 1), steps: map[int64]Steps{}}
+		l := &lane{p: p, src: src, part: log.Identity(src.Partition()), apply: make(turn, 1), steps: map[int64][]Steps{}}
 		l.revs = starter.inForce(l.part)
 		s, err := starter.start(ctx, src.Partition(), hints[i])
 		if h := (*Halt)(nil); errors.As(err, &h) {

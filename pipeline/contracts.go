@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +119,14 @@ func (b *Batch) Record(i int32) int32 {
 	return b.Src[i]
 }
 
+// Fork returns b for one of several sinks: what the stages of one make of it does not
+// change it for the others.
+func (b *Batch) Fork() *Batch {
+	own := *b
+	own.Parts, own.Rejects, own.Dropped = slices.Clip(b.Parts), slices.Clip(b.Rejects), maps.Clone(b.Dropped)
+	return &own
+}
+
 // Bytes returns the size of the units.
 func (b *Batch) Bytes() (n int64) {
 	for _, v := range b.Values {
@@ -227,9 +237,10 @@ type Lane interface {
 
 // ---- On the way ----
 
-// Stage works on records: unpack, filter, call out, route. It changes b in
-// place and is a pure function of records and revision. Every lane has its own
-// stages, so a stage needs no lock. A record that makes the stages panic, alone in a
+// Stage works on records: unpack, filter, call out, route. It sets the fields of b,
+// never an element of its slices, which the stages of other sinks have, too; and it is
+// a pure function of records and revision. Every lane has its own stages, for every
+// sink, so a stage needs no lock. A record that makes the stages panic, alone in a
 // batch, is rejected with CodePanic, and the others go through fresh ones.
 type Stage interface {
 	Process(ctx context.Context, b *Batch) error
@@ -248,8 +259,20 @@ type Decoder interface {
 
 // ---- Destinations ----
 
+// SplitTable splits the name of a table, "archive:shop.orders", into that of its sink
+// and what the sink calls it. The tables of a pipeline's first sink have no sink in their
+// names.
+func SplitTable(name string) (sink, table string) {
+	sink, table, named := strings.Cut(name, ":")
+	if !named {
+		return "", name
+	}
+	return sink, table
+}
+
 // Sink opens tables by name. Every table stands alone: one register, one
-// delivery being filled, one commit in flight, one halt.
+// delivery being filled, one commit in flight, one halt. It is known to the control log
+// by its whole name, that of its sink included.
 type Sink interface {
 	// Table binds a table under the stamp, creating it where the config allows.
 	// st is written into the header of a fresh binding. A *Halt says that it cannot

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ type lane struct {
 	revs []revFrom // ascending; the newest one not above a position is in force there
 
 	apply turn // one batch at a time, live or read again
-	steps map[int64]Steps
+	steps map[int64][]Steps
 
 	pos struct {
 		sync.Mutex
@@ -161,12 +162,9 @@ func (l *lane) rewind(ctx context.Context) bool {
 
 func (l *lane) feeds() []*table {
 	l.pos.Lock()
-	defer l.pos.Unlock()
-	var ts []*table
-	for t := range l.pos.fed {
-		ts = append(ts, t)
-	}
-	return ts
+	ts := slices.Collect(maps.Keys(l.pos.fed))
+	l.pos.Unlock()
+	return slices.DeleteFunc(ts, func(t *table) bool { return t.gone() }) // its lock comes before the lane's
 }
 
 // catchUp brings what tables have let go, with a second reader, so that a table
@@ -292,34 +290,80 @@ func (b *Batch) slice(lo, hi int, from, to Cursor) *Batch {
 	return &s
 }
 
-// judge takes a batch of one revision through its steps.
+// course is one of the ways that a batch takes: by the steps of a revision to a sink.
+type course struct {
+	rev  int64
+	sink int // index into the steps
+}
+
+// judge takes a batch of one revision to every sink.
 func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable) error {
-	span, size := b.Span, b.Bytes()
-	if err := l.process(ctx, b, rev); err != nil {
+	all, err := l.stepsOf(rev)
+	if err != nil {
+		return err
+	}
+	size := b.Bytes()
+	for i := range all {
+		own, sink := b, all[i].Sink
+		if len(all) > 1 {
+			if late != nil && !awaited(late, sink) {
+				continue // read again for others
+			}
+			own = b.Fork()
+		}
+		if err := l.take(ctx, own, course{rev, i}, size, late); err != nil {
+			return sinkError(sink, err)
+		}
+		size = 0 // of the records, which came once
+	}
+	return nil
+}
+
+func sinkError(sink string, err error) error {
+	if sink == "" {
+		return err
+	}
+	return fmt.Errorf("sink %q: %w", sink, err)
+}
+
+// awaited reports whether a table of the sink is among those that lag.
+func awaited(late []lateTable, sink string) bool {
+	return slices.ContainsFunc(late, func(t lateTable) bool { of, _ := SplitTable(t.name); return of == sink })
+}
+
+// take takes a batch through the steps of one sink, which it leaves as rows of its
+// tables. size is that of the records, where they are counted.
+func (l *lane) take(ctx context.Context, b *Batch, c course, size int64, late []lateTable) error {
+	span := b.Span
+	if err := l.process(ctx, b, c); err != nil {
 		return err
 	}
 	failpoint.Hit("route.afterRoute")
-	known, units := l.p.ctl.Known(), b.units()
+	steps, err := l.stepsFor(c)
+	if err != nil {
+		return err
+	}
+	known, units, dead := l.p.ctl.Known(), b.units(), steps.DeadLetters
 	for _, part := range b.Parts {
+		lay := l.lay
 		if known.Forfeited(part.Table) {
-			b.Drop("forfeited", len(part.Units))
-			continue
+			lay = l.layForfeited
 		}
-		more, err := l.lay(ctx, b, part, rev, late)
+		more, err := lay(ctx, b, part, c, dead, late)
 		if err != nil {
 			return fmt.Errorf("table %q: %w", part.Table, err)
 		}
 		units += more
 	}
-	if len(b.Rejects) > 0 && !known.Forfeited(l.p.cfg.DeadLetters) { // the dead-letter table is one more table
-		t := l.p.table(ctx, l.p.cfg.DeadLetters)
+	if len(b.Rejects) > 0 && !known.Forfeited(dead) { // the dead-letter table is one more table
+		t := l.p.table(ctx, dead)
 		slices.SortStableFunc(b.Rejects, func(x, y Reject) int {
 			if x.Rec != y.Rec {
 				return int(x.Rec - y.Rec)
 			}
 			return int(x.Sub - y.Sub)
 		})
-		rows, err := l.layRejects(b, t, rev)
+		rows, err := l.layRejects(b, t, c)
 		if err != nil {
 			return fmt.Errorf("lay out dead letters: %w", err)
 		}
@@ -328,12 +372,20 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 		rows.Data.Release()
 	}
 	if late == nil {
-		l.p.obs.judged(span.Partition, units, size, b)
+		l.p.obs.judged(span.Partition, steps.Sink, units, size, b)
 	}
 	return nil
 }
 
-func (l *lane) stepsOf(rev int64) (Steps, error) {
+func (l *lane) stepsFor(c course) (*Steps, error) {
+	all, err := l.stepsOf(c.rev)
+	if err != nil {
+		return nil, err
+	}
+	return &all[c.sink], nil
+}
+
+func (l *lane) stepsOf(rev int64) ([]Steps, error) {
 	s, ok := l.steps[rev]
 	if !ok {
 		l.p.mu.Lock()
@@ -352,15 +404,15 @@ func (l *lane) stepsOf(rev int64) (Steps, error) {
 // table has or lets go: the dead-letter table goes by its own watermark. more is how
 // many units the decoder found beyond those of the part, or less if they were not
 // judged.
-func (l *lane) lay(ctx context.Context, b *Batch, part Part, rev int64, late []lateTable) (more int, err error) {
-	if late != nil && !wants(late, part.Table) && !wants(late, l.p.cfg.DeadLetters) {
+func (l *lane) lay(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (more int, err error) {
+	if late != nil && !wants(late, part.Table) && !wants(late, dead) {
 		return 0, nil
 	}
 	if len(part.Units) == 0 {
 		return 0, nil
 	}
 	t := l.p.table(ctx, part.Table)
-	pinned, bound, err := t.pinned(rev)
+	pinned, bound, err := t.pinned(c.rev)
 	if err != nil {
 		return 0, err
 	}
@@ -371,41 +423,70 @@ func (l *lane) lay(ctx context.Context, b *Batch, part Part, rev int64, late []l
 		first := b.Cursor(int(b.Record(part.Units[0])))
 		l.feed(t, late)
 		t.letGo(l.part, first)
-		l.p.table(ctx, l.p.cfg.DeadLetters).letGo(l.part, b.Span.From) // rejects of the stages too
+		l.p.table(ctx, dead).letGo(l.part, b.Span.From) // rejects of the stages too
 		return -len(part.Units), nil
 	}
 	l.feed(t, late)
 	part.Pinned = pinned
-	rows, err := l.decode(ctx, b, part, t, rev)
+	rows, err := l.decode(ctx, b, part, t, c)
 	if err != nil {
 		return 0, err
 	}
 	defer func() { rows.Data.Release() }()
+	more = b.book(part, rows)
+	if late == nil {
+		l.p.obs.rows(part.Table, len(rows.Rec))
+	}
+	t.take(ctx, b, rows, late)
+	return more, nil
+}
+
+// layForfeited is lay for a table that was given up: its rows are dropped. What is no row
+// of it stays a dead letter, or readers before and after would disagree.
+func (l *lane) layForfeited(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (more int, err error) {
+	if len(part.Units) == 0 || late != nil && !wants(late, dead) {
+		return 0, nil
+	}
+	if part.Pinned, _, err = newTable(l.p, part.Table).pinned(c.rev); err != nil {
+		return 0, err
+	}
+	rows, err := l.decodeFor(ctx, b, part, nil, c)
+	if err != nil {
+		return 0, fmt.Errorf("decode: %w", err)
+	}
+	defer rows.Data.Release()
+	if err := checkRows(b, part, rows); err != nil {
+		return 0, err
+	}
+	more = b.book(part, rows)
+	b.Drop("forfeited", len(rows.Rec))
+	return more, nil
+}
+
+// book takes over what a decoder left out of the rows of a part. more is how many units
+// it found beyond those of the part.
+func (b *Batch) book(part Part, rows Rows) (more int) {
 	b.Rejects = append(b.Rejects, rows.Rejects...)
 	more = len(rows.Rec) + len(rows.Rejects) - len(part.Units)
 	for rule, n := range rows.Dropped {
 		b.Drop(rule, n)
 		more += n
 	}
-	if late == nil {
-		l.p.obs.rows(part.Table, len(rows.Rec))
-	}
-	t.take(ctx, b, rows, late)
-	return max(0, more), nil
+	return max(0, more)
 }
 
 var errUnbound = errors.New("the table could not be bound yet")
 
 // decode lays a part out, a second time if the table made room for what did not fit.
-func (l *lane) decode(ctx context.Context, b *Batch, part Part, t *table, rev int64) (Rows, error) {
-	rows, err := l.decodeFor(ctx, b, part, t.schema(), rev)
+func (l *lane) decode(ctx context.Context, b *Batch, part Part, t *table, c course) (Rows, error) {
+	rows, err := l.decodeFor(ctx, b, part, t.schema(), c)
 	if err != nil {
 		return rows, fmt.Errorf("decode: %w", err)
 	}
 	if rows.Want != nil {
 		if s, ok := t.evolve(ctx, rows.Want); ok {
 			rows.Data.Release()
-			if rows, err = l.decodeFor(ctx, b, part, s, rev); err != nil {
+			if rows, err = l.decodeFor(ctx, b, part, s, c); err != nil {
 				return rows, fmt.Errorf("decode again: %w", err)
 			}
 		}

@@ -78,29 +78,29 @@ func (p *Pipeline) panicked(step string, span Span, err error) bool {
 }
 
 // process takes a batch through the stages.
-func (l *lane) process(ctx context.Context, b *Batch, rev int64) error {
+func (l *lane) process(ctx context.Context, b *Batch, c course) error {
 	whole := *b // stages rewrite it
 	whole.Dropped = maps.Clone(b.Dropped)
-	err := l.stages(ctx, b, rev)
-	if !l.panicked("stages", whole.Span, rev, err) {
+	err := l.stages(ctx, b, c)
+	if !l.panicked("stages", whole.Span, c.rev, err) {
 		return err
 	}
 	*b = whole
-	rejects, err := l.suspects(ctx, b, rev)
+	rejects, err := l.suspects(ctx, b, c)
 	if err != nil {
 		return err
 	}
-	delete(l.steps, rev)
-	if err := l.stages(ctx, b, rev); err != nil { // it is not any record alone
-		l.panicked("stages", whole.Span, rev, err)
+	delete(l.steps, c.rev)
+	if err := l.stages(ctx, b, c); err != nil { // it is not any record alone
+		l.panicked("stages", whole.Span, c.rev, err)
 		return err
 	}
 	b.Rejects = append(b.Rejects, rejects...)
 	return nil
 }
 
-func (l *lane) stages(ctx context.Context, b *Batch, rev int64) error {
-	steps, err := l.stepsOf(rev)
+func (l *lane) stages(ctx context.Context, b *Batch, c course) error {
+	steps, err := l.stepsFor(c)
 	if err != nil {
 		return err
 	}
@@ -121,12 +121,12 @@ func (l *lane) stages(ctx context.Context, b *Batch, rev int64) error {
 
 // suspects takes the records out of a batch, as it came from the reader, that make
 // the stages panic when each is alone.
-func (l *lane) suspects(ctx context.Context, b *Batch, rev int64) (rejects []Reject, err error) {
+func (l *lane) suspects(ctx context.Context, b *Batch, c course) (rejects []Reject, err error) {
 	var values [][]byte
 	src := []int32{}
 	for i, v := range b.Values {
 		rec := b.Record(int32(i))
-		e, err := l.alone(ctx, b, i, rev)
+		e, err := l.alone(ctx, b, i, c)
 		if err != nil {
 			return nil, err
 		} else if e != nil {
@@ -142,32 +142,32 @@ func (l *lane) suspects(ctx context.Context, b *Batch, rev int64) (rejects []Rej
 }
 
 // alone returns the panic of fresh stages at the i-th record alone, or nil.
-func (l *lane) alone(ctx context.Context, b *Batch, i int, rev int64) (e *panicError, err error) {
+func (l *lane) alone(ctx context.Context, b *Batch, i int, c course) (e *panicError, err error) {
 	for range 2 { // the first stages may have been left in a bad state by another record
 		one := *b
 		one.Values, one.Src, one.Dropped = b.Values[i:i+1:i+1], []int32{b.Record(int32(i))}, nil
-		if err = l.stages(ctx, &one, rev); !errors.As(err, &e) {
+		if err = l.stages(ctx, &one, c); !errors.As(err, &e) {
 			return nil, err
 		}
-		delete(l.steps, rev)
+		delete(l.steps, c.rev)
 	}
 	return e, nil
 }
 
 // decodeFor lays a part out for a schema, carefully if that panics.
-func (l *lane) decodeFor(ctx context.Context, b *Batch, part Part, s *schema.Schema, rev int64) (Rows, error) {
-	rows, err := l.decodeWith(ctx, b, part, s, rev)
-	if !l.panicked("decoder", b.Span, rev, err) {
+func (l *lane) decodeFor(ctx context.Context, b *Batch, part Part, s *schema.Schema, c course) (Rows, error) {
+	rows, err := l.decodeWith(ctx, b, part, s, c)
+	if !l.panicked("decoder", b.Span, c.rev, err) {
 		return rows, err
 	}
 	part.Careful = true
-	rows, err = l.decodeWith(ctx, b, part, s, rev)
-	l.panicked("decoder", b.Span, rev, err)
+	rows, err = l.decodeWith(ctx, b, part, s, c)
+	l.panicked("decoder", b.Span, c.rev, err)
 	return rows, err
 }
 
-func (l *lane) decodeWith(ctx context.Context, b *Batch, part Part, s *schema.Schema, rev int64) (rows Rows, err error) {
-	steps, err := l.stepsOf(rev)
+func (l *lane) decodeWith(ctx context.Context, b *Batch, part Part, s *schema.Schema, c course) (rows Rows, err error) {
+	steps, err := l.stepsFor(c)
 	if err != nil {
 		return rows, err
 	}
@@ -179,16 +179,16 @@ func (l *lane) decodeWith(ctx context.Context, b *Batch, part Part, s *schema.Sc
 }
 
 // layRejects lays the dead letters of a batch out.
-func (l *lane) layRejects(b *Batch, t *table, rev int64) (rows Rows, err error) {
-	steps, err := l.stepsOf(rev)
+func (l *lane) layRejects(b *Batch, t *table, c course) (rows Rows, err error) {
+	steps, err := l.stepsFor(c)
 	if err != nil {
 		return rows, err
 	}
 	s := t.schema()
 	err = guarded(func() (err error) {
-		rows, err = steps.DeadLetters(b, s)
+		rows, err = steps.LayRejects(b, s)
 		return err
 	})
-	l.panicked("dead letters", b.Span, rev, err)
+	l.panicked("dead letters", b.Span, c.rev, err)
 	return rows, err
 }

@@ -86,13 +86,13 @@ func moodyLane(t *testing.T) (l *lane, heard *bytes.Buffer) {
 	l.p.log = slog.New(slog.NewTextHandler(heard, nil))
 	l.p.obs = &Observer{
 		Panicked: func(step string) { fmt.Fprintf(heard, "panic in %s\n", step) },
-		Rejected: func(code string, n int) { fmt.Fprintf(heard, "%d rejects %s\n", n, code) },
-		Dropped:  func(rule string, n int) { fmt.Fprintf(heard, "%d dropped %s\n", n, rule) },
+		Rejected: func(_, code string, n int) { fmt.Fprintf(heard, "%d rejects %s\n", n, code) },
+		Dropped:  func(_, rule string, n int) { fmt.Fprintf(heard, "%d dropped %s\n", n, rule) },
 	}
-	l.steps = map[int64]Steps{}
-	l.p.mu.steps[0] = func() Steps {
+	l.steps = map[int64][]Steps{}
+	l.p.mu.steps[0] = func() []Steps {
 		m := &moody{t: t}
-		return Steps{Stages: []Stage{m}, Decoder: m, DeadLetters: func(b *Batch, _ *schema.Schema) (r Rows, err error) {
+		return []Steps{{Stages: []Stage{m}, Decoder: m, DeadLetters: "dead", LayRejects: func(b *Batch, _ *schema.Schema) (r Rows, err error) {
 			for _, j := range b.Rejects {
 				if string(j.Payload) == "lay out" {
 					m.trip("layout trips")
@@ -101,7 +101,7 @@ func moodyLane(t *testing.T) (l *lane, heard *bytes.Buffer) {
 			}
 			r.Data = array.NewRecordBatch(arrow.NewSchema(nil, nil), nil, int64(len(r.Rec)))
 			return r, nil
-		}}
+		}}}
 	}
 	return l, heard
 }

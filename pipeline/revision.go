@@ -220,7 +220,7 @@ func (p *Pipeline) loadSteps(ctx context.Context, log *Decisions) error {
 }
 
 // Steps builds the steps of a revision: its skips, then what plan makes of it.
-func (c *Control) Steps(ctx context.Context, r Revision, plan Plan, admit Admit) (func() Steps, error) {
+func (c *Control) Steps(ctx context.Context, r Revision, plan Plan, admit Admit) (func() []Steps, error) {
 	text, err := c.Pure(ctx, r.SHA256)
 	if err != nil {
 		return nil, err
@@ -236,10 +236,12 @@ func (c *Control) Steps(ctx context.Context, r Revision, plan Plan, admit Admit)
 	if len(pure.Skips) == 0 {
 		return steps, nil
 	}
-	return func() Steps {
-		s := steps()
-		s.Stages = append([]Stage{skipper(pure.Skips)}, s.Stages...)
-		return s
+	return func() []Steps {
+		all := steps()
+		for i := range all {
+			all[i].Stages = append([]Stage{skipper(pure.Skips)}, all[i].Stages...)
+		}
+		return all
 	}, nil
 }
 

@@ -21,19 +21,19 @@ import (
 type Config struct {
 	Name          string    // key of all its state: [a-z0-9_-]{1,64}
 	Start         time.Time // where the very first start begins; zero: the oldest record, to come: the end
-	DeadLetters   string    // the table for rejects
 	Pure          []byte    // the pure part of the configuration, in one canonical form
 	Rules         int       // the version of the rules of this binary
 	AsNewRevision int64     // allows an earlier configuration to become this revision; 0: no
 
-	CommitInterval time.Duration // the longest that a row stays invisible. Default 60s
-	LetGoAfter     time.Duration // how long a table that cannot commit may block others. Default 2m
-	LogPoll        time.Duration // how often the control log is read. Default 10s
-	IdlePoll       time.Duration // how often the ledger of an idle table is read. Default 10m
-	Retry          time.Duration // how often a table that takes nothing is asked again. Default 1s
-	RevokeWait     time.Duration // how long a commit may hold up a rebalance. Default 5s
-	DrainWait      time.Duration // how long commits may take at the end. Default 20s
-	MaxRows        int64         // rows of a delivery that end it early; 0: no limit
+	CommitInterval time.Duration            // the longest that a row stays invisible. Default 60s
+	Intervals      map[string]time.Duration // CommitInterval of the tables of additional sinks, by the sink's name; may lack some
+	LetGoAfter     time.Duration            // how long a table that cannot commit may block others. Default 2m
+	LogPoll        time.Duration            // how often the control log is read. Default 10s
+	IdlePoll       time.Duration            // how often the ledger of an idle table is read. Default 10m
+	Retry          time.Duration            // how often a table that takes nothing is asked again. Default 1s
+	RevokeWait     time.Duration            // how long a commit may hold up a rebalance. Default 5s
+	DrainWait      time.Duration            // how long commits may take at the end. Default 20s
+	MaxRows        int64                    // rows of a delivery that end it early; 0: no limit
 
 	Logger *slog.Logger // nil: silent
 }
@@ -53,22 +53,31 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Steps is what a lane does to its batches under one revision.
+// interval returns the commit interval of a table.
+func (c *Config) interval(table string) time.Duration {
+	sink, _ := SplitTable(table)
+	return cmp.Or(c.Intervals[sink], c.CommitInterval)
+}
+
+// Steps is what a lane does to its batches under one revision, for one sink.
 type Steps struct {
+	Sink        string // its name; "": the pipeline has no other, or it is the first
 	Stages      []Stage
 	Decoder     Decoder
-	DeadLetters func(b *Batch, s *schema.Schema) (Rows, error) // lays b.Rejects out for the dead-letter table
+	DeadLetters string                                         // the table for rejects
+	LayRejects  func(b *Batch, s *schema.Schema) (Rows, error) // lays b.Rejects out for it
 }
 
 // Admit asks whether a table name from data counts under a revision, given the
 // revision's table budget. The answer never changes. Any error stops the batch.
 type Admit func(ctx context.Context, table string, budget int) (bool, error)
 
-// Plan builds the steps of a revision from its pure configuration. The function
-// it returns makes a fresh set for every lane.
-type Plan func(rev Revision, pure []byte, admit Admit) (func() Steps, error)
+// Plan builds the steps of a revision from its pure configuration, for every sink. The
+// function it returns makes fresh ones for every lane. All tables of a sink that has a
+// name begin with it, see [SplitTable].
+type Plan func(rev Revision, pure []byte, admit Admit) (func() []Steps, error)
 
-// Pipeline moves the records of one source into the tables of one sink.
+// Pipeline moves the records of one source into the tables of its sinks.
 //
 // Turns are held over calls that wait, mutexes never. Order: Pipeline.handler,
 // lane.apply, table.turn, then the mutexes table.mu, Pipeline.mu, lane.pos.
@@ -92,9 +101,9 @@ type Pipeline struct {
 	mu struct { // leaf
 		sync.Mutex
 		stamp  Stamp
-		steps  map[int64]func() Steps // by revision
-		mine   map[Partition]Lane     // owned, by what the source calls the partition
-		lanes  map[Partition]*lane    // being read, by what the log calls the partition
+		steps  map[int64]func() []Steps // by revision
+		mine   map[Partition]Lane       // owned, by what the source calls the partition
+		lanes  map[Partition]*lane      // being read, by what the log calls the partition
 		tables map[string]*table
 	}
 }
@@ -108,7 +117,7 @@ func New(cfg Config, src Source, sink Sink, ctl *Control, share *Share, plan Pla
 	p := &Pipeline{cfg: cfg, src: src, sink: sink, ctl: ctl, share: share, plan: plan, obs: obs}
 	p.handler, p.poke = make(turn, 1), make(chan struct{}, 1)
 	p.log = cfg.Logger.With("pipeline", cfg.Name)
-	p.mu.steps = map[int64]func() Steps{}
+	p.mu.steps = map[int64]func() []Steps{}
 	p.mu.mine, p.mu.lanes, p.mu.tables = map[Partition]Lane{}, map[Partition]*lane{}, map[string]*table{}
 	return p
 }
@@ -228,6 +237,11 @@ func (p *Pipeline) watchLog(ctx context.Context) {
 		p.renew(ctx)
 		if len(log.Entries) > n {
 			n = len(log.Entries)
+			for _, t := range p.all() {
+				if !t.gone() && log.Forfeited(t.name) {
+					t.leave(ctx)
+				}
+			}
 			p.revive(ctx)
 		}
 	}
@@ -305,7 +319,7 @@ func (p *Pipeline) flushAll(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	started := map[*table]bool{}
-	for pause(ctx, min(p.cfg.CommitInterval, time.Second)) {
+	for pause(ctx, min(p.shortest(), time.Second)) {
 		for _, t := range p.all() {
 			if !started[t] {
 				started[t] = true
@@ -318,10 +332,20 @@ func (p *Pipeline) flushAll(ctx context.Context) {
 	}
 }
 
+// shortest returns the shortest commit interval of a sink.
+func (p *Pipeline) shortest() time.Duration {
+	d := p.cfg.CommitInterval
+	for _, i := range p.cfg.Intervals {
+		d = min(d, cmp.Or(i, d))
+	}
+	return d
+}
+
 // flush commits a table when its interval is over or something asks for it, and
 // reads its ledger again when that is needed.
 func (p *Pipeline) flush(ctx context.Context, t *table) {
-	wait := time.Duration(rand.Int64N(int64(p.cfg.CommitInterval))) + 1 // a phase of its own
+	interval := p.cfg.interval(t.name)
+	wait := time.Duration(rand.Int64N(int64(interval))) + 1 // a phase of its own
 	looked := time.Now()
 	for {
 		select {
@@ -337,7 +361,7 @@ func (p *Pipeline) flush(ctx context.Context, t *table) {
 		if t.sync(ctx) == nil {
 			_ = t.commit(ctx, "") // the table keeps the error, and what follows from it
 		}
-		wait = p.cfg.CommitInterval
+		wait = interval
 	}
 }
 
@@ -455,7 +479,8 @@ func (p *Pipeline) admit(rev int64) Admit {
 			if st := log.Stamp(); st.Newer(p.stamp()) {
 				return nil, fmt.Errorf("admit table %q: the control log is at %v: %w", name, st, ErrStale)
 			}
-			names := log.AdmittedNames(rev)
+			sink, _ := SplitTable(name)
+			names := slices.DeleteFunc(log.AdmittedNames(rev), func(n string) bool { of, _ := SplitTable(n); return of != sink })
 			if full = len(names) >= budget && !slices.Contains(names, name); full || slices.Contains(names, name) {
 				return nil, nil
 			}

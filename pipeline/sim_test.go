@@ -73,7 +73,7 @@ func simulate(t *testing.T, seed uint64) {
 		t: t, rng: rand.New(rand.NewPCG(seed, 0)), w: pipelinetest.NewWorld(seed), mem: mem,
 		owner: map[pipeline.Partition]*worker{}, late: map[pipeline.Partition][]*worker{}, budget: pipeline.NewBudget(4 << 10),
 		cfg: pipeline.Config{
-			Name: "web", DeadLetters: "dead", Rules: 1,
+			Name: "web", Rules: 1, Intervals: map[string]time.Duration{"second": 35 * time.Millisecond},
 			CommitInterval: 20 * time.Millisecond, Retry: 30 * time.Millisecond, IdlePoll: 200 * time.Millisecond,
 			LogPoll: 100 * time.Millisecond, LetGoAfter: 400 * time.Millisecond, RevokeWait: 60 * time.Millisecond, DrainWait: 100 * time.Millisecond,
 		},
@@ -146,6 +146,9 @@ func (s *sim) start() {
 		}
 	})
 }
+
+// someTable are tables of both sinks that others write to, and that are halted.
+var someTable = []string{"a", "b", "dead", "second:a", "second:dead"}
 
 func (s *sim) append(n int) {
 	for range n {
@@ -250,11 +253,11 @@ func (s *sim) trouble() {
 	case n < 15:
 		s.w.LoseHint(p, s.rng.IntN(2) == 0)
 	case n < 16:
-		s.w.Foreign([]string{"a", "b", "dead"}[s.rng.IntN(3)])
+		s.w.Foreign(someTable[s.rng.IntN(len(someTable))])
 	case n < 18:
 		s.haltOrResume()
 	case n < 19 && s.rng.IntN(4) == 0:
-		s.w.Replay([]string{"a", "b"}[s.rng.IntN(2)], s.rng.Float64())
+		s.w.Replay([]string{"a", "b", "second:a"}[s.rng.IntN(3)], s.rng.Float64())
 	case n == 20 && s.rng.IntN(2) == 0:
 		s.rules.Add(1) // workers that start from now on bring a new revision
 	case n == 19 && len(s.parts) == 4: // a shard is split
@@ -285,7 +288,7 @@ func (s *sim) haltOrResume() {
 		s.halted = s.halted[1:]
 		return
 	}
-	name := []string{"a", "b", "dead"}[s.rng.IntN(3)]
+	name := someTable[s.rng.IntN(len(someTable))]
 	s.halted = append(s.halted, name)
 	s.w.Halt(name, true)
 }

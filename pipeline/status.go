@@ -8,17 +8,17 @@ import (
 // Observer is told what happens. Every field may be nil. Hooks are called inline,
 // by many goroutines, and must not block.
 type Observer struct {
-	// Judged: units that a live batch held, those found within a record among them,
-	// and the bytes of its records. Once all hooks of the batch were called, they
-	// equal its rows, rejects and drops. Not counted, by any hook, are units for a
-	// table that is not bound yet.
-	Judged func(p Partition, units int, bytes int64)
+	// Judged: units that a live batch held for a sink, those found within a record among
+	// them, and the bytes of its records, once for all sinks. Once all hooks of the batch
+	// were called, they equal its rows, rejects and drops for the sink. Not counted, by
+	// any hook, are units for a table that is not bound yet.
+	Judged func(p Partition, sink string, units int, bytes int64)
 	// Rows: rows that a live batch became for a table.
 	Rows func(table string, rows int)
 	// Rejected: dead letters of live batches, by code.
-	Rejected func(code string, n int)
+	Rejected func(sink, code string, n int)
 	// Dropped: units left out of live batches, by the name of the rule.
-	Dropped func(rule string, n int)
+	Dropped func(sink, rule string, n int)
 	// Panicked: a step of a batch panicked, live or read again; step is "stages",
 	// "decoder", "dead letters" or "write".
 	Panicked func(step string)
@@ -26,18 +26,18 @@ type Observer struct {
 	Committed func(table string, rows int64, took time.Duration)
 }
 
-func (o *Observer) judged(p Partition, units int, size int64, b *Batch) {
+func (o *Observer) judged(p Partition, sink string, units int, size int64, b *Batch) {
 	if o.Judged != nil {
-		o.Judged(p, units, size)
+		o.Judged(p, sink, units, size)
 	}
 	if o.Rejected != nil {
 		for i := range b.Rejects {
-			o.Rejected(b.Rejects[i].Code, 1)
+			o.Rejected(sink, b.Rejects[i].Code, 1)
 		}
 	}
 	if o.Dropped != nil {
 		for rule, n := range b.Dropped {
-			o.Dropped(rule, n)
+			o.Dropped(sink, rule, n)
 		}
 	}
 }

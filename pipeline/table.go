@@ -31,6 +31,7 @@ type table struct {
 	mu struct {
 		sync.Mutex
 		t      Table
+		left   bool  // it was given up: nobody waits for it
 		down   error // not nil: takes nothing until the ledger was read again
 		since  time.Time
 		marks  map[Partition]Cursor
@@ -524,9 +525,9 @@ func (t *table) sync(ctx context.Context) error {
 	}
 	defer t.turn.give()
 	t.mu.Lock()
-	tab, down := t.mu.t, t.mu.down
+	tab, down, left := t.mu.t, t.mu.down, t.mu.left
 	t.mu.Unlock()
-	if down == nil {
+	if down == nil || left {
 		return nil
 	}
 	st := t.p.stamp()
@@ -617,10 +618,29 @@ func (t *table) forget(ctx context.Context, part Partition) {
 	t.abort(ctx, open)
 }
 
-// lowest returns the first row of the partition that the table lacks.
+// leave is for a table that was given up: what it lacks holds nobody up any more.
+func (t *table) leave(ctx context.Context) {
+	t.mu.Lock()
+	open := t.mu.open
+	t.drop(open)
+	t.mu.open, t.mu.left = nil, true
+	t.mu.Unlock()
+	t.abort(ctx, open)
+}
+
+func (t *table) gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.left
+}
+
+// lowest returns the first row of the partition that the table lacks and is waited for.
 func (t *table) lowest(part Partition) (Cursor, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.mu.left {
+		return Cursor{}, false
+	}
 	low, ok := t.mu.lag[part]
 	for _, f := range []*filling{t.mu.out, t.mu.open} {
 		if s := f.span(part); s != nil && (!ok || s.first.At < low.At) {
@@ -635,7 +655,7 @@ func (t *table) lags(part Partition) (from Cursor, gen int, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	from, ok = t.mu.lag[part]
-	return from, t.mu.gen, ok && t.mu.down == nil
+	return from, t.mu.gen, ok && t.mu.down == nil && !t.mu.left
 }
 
 // late lists the tables that can be brought up to date, and the lowest start.
@@ -713,5 +733,5 @@ func (t *table) patience() time.Duration {
 	} else if t.mu.down != nil {
 		return t.p.cfg.Retry
 	}
-	return t.p.cfg.CommitInterval
+	return t.p.cfg.interval(t.name)
 }

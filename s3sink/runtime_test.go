@@ -48,15 +48,16 @@ type hand struct {
 }
 
 // plan sends every record to one table, by its first letter to one of its prefixes.
-func plan(pipeline.Revision, []byte, pipeline.Admit) (func() pipeline.Steps, error) {
-	return func() pipeline.Steps {
-		return pipeline.Steps{
-			Stages:  []pipeline.Stage{toOne{}},
-			Decoder: decode.NewBytes(decode.BytesConfig{Keys: firstWord{}}),
-			DeadLetters: func(b *pipeline.Batch, s *schema.Schema) (pipeline.Rows, error) {
+func plan(pipeline.Revision, []byte, pipeline.Admit) (func() []pipeline.Steps, error) {
+	return func() []pipeline.Steps {
+		return []pipeline.Steps{{
+			Stages:      []pipeline.Stage{toOne{}},
+			Decoder:     decode.NewBytes(decode.BytesConfig{Keys: firstWord{}}),
+			DeadLetters: "dead",
+			LayRejects: func(b *pipeline.Batch, s *schema.Schema) (pipeline.Rows, error) {
 				return decode.DeadLetters{Rev: 1}.Lay(b, s)
 			},
-		}
+		}}
 	}, nil
 }
 
@@ -88,7 +89,7 @@ func (f *fleet) hire() {
 	h.src = h.conn.Source(share)
 	f.hands = append(f.hands, h)
 	cfg := pipeline.Config{
-		Name: "web", DeadLetters: "dead", Rules: 1, Pure: pipelinetest.Config(0), CommitInterval: 200 * time.Millisecond, Retry: 100 * time.Millisecond,
+		Name: "web", Rules: 1, Pure: pipelinetest.Config(0), CommitInterval: 200 * time.Millisecond, Retry: 100 * time.Millisecond,
 		IdlePoll: 2 * time.Second, LogPoll: time.Second, LetGoAfter: 20 * time.Second, RevokeWait: 500 * time.Millisecond, DrainWait: time.Second,
 	}
 	f.wg.Go(func() {

@@ -165,7 +165,8 @@ func BadTable(name string) string {
 
 // handle returns the table of that name, the same one every time.
 func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
-	if why := BadTable(name); why != "" {
+	_, local := pipeline.SplitTable(name)
+	if why := BadTable(local); why != "" {
 		return nil, &pipeline.Halt{
 			Class: pipeline.HaltRefused, Detail: "table " + name + ": " + why,
 			Remedy: "give it another name by a route, or firehosed table forfeit " + name,
@@ -178,11 +179,11 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 	defer s.mu.Unlock()
 	t := s.mu.tables[name]
 	if t == nil {
-		names, err := s.cfg.Pure().Names(name)
+		names, err := s.cfg.Pure().Names(local)
 		if err != nil {
 			return nil, err
 		}
-		t = &table{sink: s, name: name, names: names, called: calledAs(name), dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
+		t = &table{sink: s, name: name, names: names, called: calledAs(local), dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
 		if t.plain = t.plainSchema(); t.dead {
 			t.plain = deadSchema()
 		}

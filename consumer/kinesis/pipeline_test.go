@@ -97,7 +97,7 @@ func exactlyOnce(w *world, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	mem := memory.NewCheckedAllocator(memory.DefaultAllocator)
 	p := &plant{world: w, tables: pipelinetest.NewWorld(seed), mem: mem, src: w.config(), cfg: pipeline.Config{
-		Name: "web", DeadLetters: "dead", Rules: 1, Pure: pipelinetest.Config(0),
+		Name: "web", Rules: 1, Pure: pipelinetest.Config(0),
 		CommitInterval: 2 * time.Second, Retry: time.Second, IdlePoll: 20 * time.Second,
 		LogPoll: 5 * time.Second, LetGoAfter: 20 * time.Second, RevokeWait: 3 * time.Second, DrainWait: 5 * time.Second,
 	}}

@@ -145,3 +145,8 @@ func (l *Lake) Rows(ctx context.Context, name string, columns ...string) (out []
 	}
 	return out, nil
 }
+
+// Drop removes a table from the catalog, and leaves its files.
+func (l *Lake) Drop(ctx context.Context, name string) error {
+	return l.cat.DropTable(ctx, strings.Split(name, "."))
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/firehosed/firehosed/internal/config"
 	"github.com/firehosed/firehosed/internal/control"
@@ -21,7 +22,7 @@ import (
 // unit is one pipeline with everything it works with. Nothing was called yet.
 type unit struct {
 	name   string
-	to     string   // the kind of its sink
+	to     string   // the kind of its first sink
 	tables []string // that are known by name
 	cfg    pipeline.Config
 	src    *source
@@ -62,30 +63,57 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 	if u.src, err = so.build(p.Source.cfg, d); err != nil {
 		return nil, fmt.Errorf("pipeline %q: source %s: %w", name, so.name, err)
 	}
-	d.columns, d.where, d.dead = so.columns(p.Source.cfg), so.where, p.deadLetterTable(name)
+	d.columns, d.where = so.columns(p.Source.cfg), so.where
 	u.where, u.plan = so.where, planOf(name, mem.decoders, u.src.unpack, watched)
-	if u.snk, err = sk.build(p.Sink.cfg, d); err != nil {
-		u.close(ctx)
-		return nil, fmt.Errorf("pipeline %q: sink %s: %w", name, sk.name, err)
-	}
-	to, err := p.targets(name)
+	intervals, err := u.buildSinks(&p, d)
 	if err != nil {
 		u.close(ctx)
 		return nil, err
 	}
-	u.tables = to.named()
-	text, err := pureOf(name, &p, so, sk)
+	text, err := pureOf(name, &p, so)
 	if err != nil {
 		u.close(ctx)
 		return nil, err
 	}
 	u.cfg = pipeline.Config{
-		Name: name, Start: u.src.start, DeadLetters: d.dead, Pure: text, Rules: rulesVersion,
-		CommitInterval: u.snk.interval, LetGoAfter: p.LetGoAfter, MaxRows: p.MaxRows,
+		Name: name, Start: u.src.start, Pure: text, Rules: rulesVersion,
+		CommitInterval: u.snk.interval, Intervals: intervals, LetGoAfter: p.LetGoAfter, MaxRows: p.MaxRows,
 		DrainWait: f.ShutdownTimeout * 4 / 5, // the rest is for closing what is open
 		Logger:    own,
 	}
 	return u, nil
+}
+
+// buildSinks makes the sinks, as one, and says which tables are known by name. It returns
+// the commit intervals of all but the first.
+func (u *unit) buildSinks(p *Pipeline, d deps) (map[string]time.Duration, error) {
+	all, outlets := outletSinks{}, p.outlets(u.name)
+	d.budget /= int64(len(outlets))
+	for i := range outlets {
+		o := &outlets[i]
+		sk, err := chosenSink(o.sink)
+		if err != nil {
+			return nil, err
+		}
+		to, err := p.targets(u.name, o)
+		if err != nil {
+			return nil, err
+		}
+		for _, table := range to.named() {
+			u.tables = append(u.tables, o.table(table))
+		}
+		d.dead = o.table(o.dead)
+		built, err := sk.build(o.sink.cfg, d)
+		if err != nil {
+			return nil, fmt.Errorf("pipeline %q: %s.%s: %w", u.name, o.key, sk.name, err)
+		}
+		if all[o.name] = built; o.name == "" {
+			u.snk = built
+		} else {
+			u.snk = all.joined() // also to be closed
+		}
+	}
+	return all.intervals(), nil
 }
 
 // starts returns where reading of partitions would begin now.

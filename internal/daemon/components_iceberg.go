@@ -24,6 +24,11 @@ func sinks() []sinkKind {
 		},
 		judges: func(cfg any, part *pure) { part.Columns = icebergColumns(cfg.(*iceberg.Config)) },
 		check:  func(cfg any, t targets) error { return checkIcebergTables(cfg.(*iceberg.Config), t) },
+		place: func(cfg any) string {
+			c := cfg.(*iceberg.Config)
+			return c.CatalogAddress() + " " + c.Warehouse
+		},
+		apart: "a catalog or warehouse",
 	}, s3Sink()}
 }
 

@@ -28,6 +28,15 @@ func s3Sink() sinkKind {
 			part.Objects, part.Columns = c.Pure(), c.Columns
 		},
 		check: func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
+		place: func(cfg any) string {
+			c := cfg.(*s3sink.Config)
+			names, err := c.Pure().Names("table")
+			if err != nil {
+				return c.Bucket + " " + c.Naming.Prefix // it is reported
+			}
+			return c.Bucket + " " + names.Static()
+		},
+		apart: "a prefix that begins otherwise, or a bucket,",
 	}
 }
 
@@ -36,7 +45,8 @@ func s3Sink() sinkKind {
 func checkS3Tables(cfg *s3sink.Config, t targets) error {
 	part := cfg.Pure()
 	var errs []error
-	if names, err := part.Names("table"); err == nil { // else it was reported
+	names, badPrefix := part.Names("table")
+	if badPrefix == nil { // else it was reported
 		errs = append(errs, checkKeys(part, names))
 	}
 	if part.Columnar() && !part.Naming.PerTable() && (len(t.reach.Tables) > 1 || len(t.reach.Templates) > 0) {
@@ -59,7 +69,7 @@ func checkS3Tables(cfg *s3sink.Config, t targets) error {
 	for _, table := range t.named() {
 		if why := s3sink.BadTable(table); why != "" {
 			errs = append(errs, fmt.Errorf("bucket: %s; a route or dead_letters gives a table another name", why))
-		} else if _, err := part.Names(table); err != nil {
+		} else if _, err := part.Names(table); err != nil && badPrefix == nil {
 			errs = append(errs, err)
 		}
 	}
@@ -113,7 +123,8 @@ func (a *asObjects) Decode(ctx context.Context, b *pipeline.Batch, part pipeline
 	d := a.tables[part.Table]
 	if d == nil {
 		var err error
-		if d, err = a.decoder(part.Table); err != nil {
+		_, local := pipeline.SplitTable(part.Table)
+		if d, err = a.decoder(local); err != nil {
 			return pipeline.Rows{}, err
 		}
 		a.tables[part.Table] = d

@@ -30,7 +30,7 @@ func TestExamplesRun(t *testing.T) {
 			}
 			lake := filepath.Join(t.TempDir(), "lake")
 			config := exampleBrokers.ReplaceAllString(string(text), `brokers: ["`+c.ListenAddrs()[0]+`"]`)
-			config = strings.NewReplacer("warehouse: ./lake", "warehouse: "+lake, "bucket: ./lake", "bucket: "+lake, "start: latest", "start: earliest").Replace(config)
+			config = strings.NewReplacer("warehouse: ./lake", "warehouse: "+lake, "bucket: ./lake", "bucket: "+lake, "bucket: ./files", "bucket: "+lake+"/files", "bucket: ./backup", "bucket: "+lake+"/backup", "start: latest", "start: earliest").Replace(config)
 			file := write(t, "admin: {listen: 127.0.0.1:0}\n"+config)
 			cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()[0]), kgo.DefaultProduceTopic(topic))
 			if err != nil {
@@ -68,5 +68,6 @@ func TestExamplesRun(t *testing.T) {
 	f("routing", "events", "shop.event_login", `{"event":{"type":"login"}}`+"\n"+`{"event":{"type":"login"}}`, "orders")
 	f("s3", "events", "clicks.events", `{"customer_id":7}`+"\n"+`{"customer_id":8}`)
 	f("s3-parquet", "orders", "orders", order+"\n"+order)
+	f("several-sinks", "orders", "lines:by.paid", `{"kind":"paid"}`+"\n"+`{"kind":"paid"}`)
 	f("many-pipelines", "orders", "shop.orders", order+"\n"+order, "clicks", "invoices")
 }

@@ -49,7 +49,7 @@ func DefaultFile() File {
 	return File{MemoryBudget: 256 << 20, ShutdownTimeout: 25 * time.Second, Admin: admin.DefaultConfig(), Log: telemetry.DefaultLogConfig()}
 }
 
-// Pipeline moves the records of one source into the tables of one sink.
+// Pipeline moves the records of one source into the tables of its sinks.
 type Pipeline struct {
 	// Source is where records come from.
 	Source Source `yaml:"source"`
@@ -85,6 +85,10 @@ type Pipeline struct {
 
 	// Sink is where rows go.
 	Sink Sink `yaml:"sink"`
+
+	// Also are more sinks for the same records, by name. Their tables are called
+	// <sink>:<table>. The pipeline's control prefix is that of Sink.
+	Also map[string]Outlet `yaml:"also"`
 }
 
 // SetDefaults implements config.Defaulter.
@@ -285,7 +289,7 @@ func (p *Pipeline) validate(name string) error {
 	for i := range p.Routes {
 		errs = append(errs, below(fmt.Sprintf("routes[%d]", i), p.Routes[i].validate()))
 	}
-	errs = append(errs, below("json", p.JSON.validate()), below("unpack", p.Unpack.Validate()))
+	errs = append(errs, below("json", p.JSON.validate()), below("unpack", p.Unpack.Validate()), p.validateOutlets())
 	if err := errors.Join(errs...); err != nil {
 		return err // what follows would follow from it
 	}
@@ -293,7 +297,7 @@ func (p *Pipeline) validate(name string) error {
 }
 
 // tableName is what a route may call a table, placeholders filled in.
-var tableName = regexp.MustCompile(`^[^./\\\s\x00-\x1f"'` + "`" + `][^/\\\x00-\x1f"'` + "`" + `]{0,254}$`)
+var tableName = regexp.MustCompile(`^[^./:\\\s\x00-\x1f"'` + "`" + `][^/:\\\x00-\x1f"'` + "`" + `]{0,254}$`)
 
 var placeholder = regexp.MustCompile(`\{[^{}]*\}`)
 

@@ -249,15 +249,11 @@ func TestPureIsPure(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := f.Pipelines["shop"]
-		sk, err := chosenSink(p.Sink.component)
-		if err != nil {
-			t.Fatal(err)
-		}
 		so, err := chosenSource(p.Source.component)
 		if err != nil {
 			t.Fatal(err)
 		}
-		pure, err := pureOf("shop", &p, so, sk)
+		pure, err := pureOf("shop", &p, so)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -285,6 +281,7 @@ func TestPureIsPure(t *testing.T) {
 	other("{" + someSource + ", json: {empty: skip}, sink: {iceberg: {warehouse: x}}}")
 	other("{" + someSource + ", sink: {iceberg: {warehouse: x, tables: {shop.t: {columns: {c: long}}}}}}")
 	other("{" + someSource + ", unpack: {deaggregation: json}, sink: {iceberg: {warehouse: x}}}")
+	other("{" + someSource + ", sink: {iceberg: {warehouse: x}}, also: {a: {sink: {s3: {bucket: y}}}}}")
 
 	want := `{"json":{"max_record_bytes":10485760,"max_depth":32,"max_name_bytes":255,"max_keys_per_record":100000,` +
 		`"max_number_bytes":65536,"max_columns":1000,"empty":"dead_letter","tombstones":"skip"},"dead_letters":"shop_dlq"}`
@@ -303,7 +300,7 @@ func TestPureOfObjects(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := f.Pipelines["shop"]
-		pure, err := pureOf("shop", &p, sources()[0], s3Sink())
+		pure, err := pureOf("shop", &p, sources()[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,44 +19,79 @@ import (
 // its pure part. Lanes decode with what decoders lends. unpack returns the stage
 // that comes first; it and watched may be nil.
 func planOf(name string, decoders *decode.Pool, unpack func(*pure) pipeline.Stage, watched *telemetry.Watched) pipeline.Plan {
-	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
+	p := planner{name, decoders, unpack, watched}
+	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() []pipeline.Steps, error) {
 		part, err := parsePure(rev, text)
 		if err != nil {
 			return nil, err
 		}
-		tables, err := declaredTypes(part.Columns)
+		first, err := p.steps("", &part, rev, admit)
 		if err != nil {
 			return nil, err
 		}
-		opts := part.JSON.options()
-		route := decode.RouteConfig{Rules: part.rules(name), Reserved: []string{part.DeadLetters}, Options: opts, Whole: part.asTheyCame()}
-		if part.Objects.Format != "" {
-			route.BadTable = s3sink.BadTable
-		}
-		stages, err := part.stages(route, admit, unpack)
-		if err != nil {
-			return nil, err
-		}
-		decoder := func() pipeline.Decoder {
-			json := decode.NewJSON(decode.Config{Options: opts, Tables: tables, Pool: decoders})
-			if watched == nil {
-				return json
+		all := []func() pipeline.Steps{first}
+		for _, sink := range slices.Sorted(maps.Keys(part.Also)) {
+			also := part.Also[sink]
+			more, err := p.steps(sink, &also, rev, admit)
+			if err != nil {
+				return nil, fmt.Errorf("sink %q: %w", sink, err)
 			}
-			return rescueCounter{json, watched}
+			all = append(all, more)
 		}
-		if part.asTheyCame() {
-			if decoder, err = objectDecoder(part.Objects); err != nil {
-				return nil, err
+		return func() []pipeline.Steps {
+			steps := make([]pipeline.Steps, len(all))
+			for i, fresh := range all {
+				steps[i] = fresh()
 			}
-		}
-		return func() pipeline.Steps {
-			return pipeline.Steps{
-				Stages:      stages(),
-				Decoder:     decoder(),
-				DeadLetters: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
-			}
+			return steps
 		}, nil
 	}
+}
+
+// planner is what steps are made with.
+type planner struct {
+	name     string // of the pipeline
+	decoders *decode.Pool
+	unpack   func(*pure) pipeline.Stage
+	watched  *telemetry.Watched
+}
+
+// steps returns what makes the steps for one sink.
+func (p *planner) steps(sink string, part *pure, rev pipeline.Revision, admit pipeline.Admit) (func() pipeline.Steps, error) {
+	tables, err := declaredTypes(sink, part.Columns)
+	if err != nil {
+		return nil, err
+	}
+	opts, dead := part.JSON.options(), wholeName(sink, part.DeadLetters)
+	route := decode.RouteConfig{Rules: part.rules(p.name, sink), Reserved: []string{dead}, Options: opts, Whole: part.asTheyCame()}
+	if part.Objects.Format != "" {
+		route.BadTable = func(name string) string {
+			_, local := pipeline.SplitTable(name)
+			return s3sink.BadTable(local)
+		}
+	}
+	stages, err := part.stages(route, admit, p.unpack)
+	if err != nil {
+		return nil, err
+	}
+	decoder := func() pipeline.Decoder {
+		json := decode.NewJSON(decode.Config{Options: opts, Tables: tables, Pool: p.decoders})
+		if p.watched == nil {
+			return json
+		}
+		return rescueCounter{json, p.watched}
+	}
+	if part.asTheyCame() {
+		if decoder, err = objectDecoder(part.Objects); err != nil {
+			return nil, err
+		}
+	}
+	return func() pipeline.Steps {
+		return pipeline.Steps{
+			Sink: sink, Stages: stages(), Decoder: decoder(), DeadLetters: dead,
+			LayRejects: decode.DeadLetters{Rev: rev.Number, MaxPayload: opts.MaxRecordBytes}.Lay,
+		}
+	}, nil
 }
 
 // stages returns what makes the stages before the decoder, fresh ones each time.
@@ -109,13 +144,13 @@ func (c rescueCounter) Decode(ctx context.Context, b *pipeline.Batch, part pipel
 	return rows, nil
 }
 
-// rules returns the routes, with the default one at the end.
-func (p *pure) rules(name string) []decode.Rule {
+// rules returns the routes into a sink's tables, with the default one at the end.
+func (p *pure) rules(name, sink string) []decode.Rule {
 	var rules []decode.Rule
 	for _, r := range p.Routes {
-		rules = append(rules, decode.Rule{Topic: r.Topic, Field: r.Field, Table: r.Table, MaxTables: cmp.Or(r.MaxTables, defaultMaxTables)})
+		rules = append(rules, decode.Rule{Topic: r.Topic, Field: r.Field, Table: wholeName(sink, r.Table), MaxTables: cmp.Or(r.MaxTables, defaultMaxTables)})
 	}
-	return append(rules, decode.Rule{Table: name + ".{topic}"})
+	return append(rules, decode.Rule{Table: wholeName(sink, name+".{topic}")})
 }
 
 func (j *JSON) options() schema.Options {
@@ -126,8 +161,8 @@ func (j *JSON) options() schema.Options {
 	}
 }
 
-// declaredTypes parses the types that were declared for columns of tables.
-func declaredTypes(columns map[string]map[string]string) (map[string]*schema.Schema, error) {
+// declaredTypes parses the types that were declared for columns of a sink's tables.
+func declaredTypes(sink string, columns map[string]map[string]string) (map[string]*schema.Schema, error) {
 	tables := map[string]*schema.Schema{}
 	for _, table := range slices.Sorted(maps.Keys(columns)) {
 		s := &schema.Schema{ID: -1}
@@ -138,7 +173,7 @@ func declaredTypes(columns map[string]map[string]string) (map[string]*schema.Sch
 			}
 			s.Fields = append(s.Fields, schema.Field{Name: column, Type: t})
 		}
-		tables[table] = s
+		tables[wholeName(sink, table)] = s
 	}
 	return tables, nil
 }

@@ -30,6 +30,8 @@ type pure struct {
 	WrongShard  string                       `yaml:"kpl_wrong_shard"` // of the source kinesis
 	Unpack      transform.UnpackConfig       `yaml:"unpack"`
 	Objects     s3sink.Pure                  `yaml:"objects"` // of the sink s3
+	Backup      bool                         `yaml:"source_backup"`
+	Also        map[string]pure              `yaml:"also"` // of the additional sinks
 }
 
 // asTheyCame tells whether units are kept as they came, each a row.
@@ -43,9 +45,32 @@ func (p *Pipeline) deadLetterTable(name string) string { return cmp.Or(p.DeadLet
 
 // pureOf returns the pure part of a pipeline, defaults filled in: what a default
 // is may change with a release, what a revision means may not.
-func pureOf(name string, p *Pipeline, so sourceKind, sk sinkKind) ([]byte, error) {
-	part := pure{JSON: p.JSON, DeadLetters: p.deadLetterTable(name), Unpack: p.Unpack}
-	for _, r := range p.Routes {
+func pureOf(name string, p *Pipeline, so sourceKind) ([]byte, error) {
+	var part pure
+	for _, o := range p.outlets(name) {
+		of, err := pureOutlet(p, &o, so)
+		switch {
+		case err != nil:
+			return nil, err
+		case o.name == "":
+			part = of
+			continue
+		case part.Also == nil:
+			part.Also = map[string]pure{}
+		}
+		part.Also[o.name] = of
+	}
+	text, err := config.Canonical(part)
+	if err != nil {
+		return nil, fmt.Errorf("pipeline %q: %w", name, err)
+	}
+	return text, nil
+}
+
+// pureOutlet returns what decides the fate of records for one sink.
+func pureOutlet(p *Pipeline, o *outlet, so sourceKind) (pure, error) {
+	part := pure{JSON: p.JSON, DeadLetters: o.dead, Unpack: o.unpack, Backup: o.backup}
+	for _, r := range o.routes {
 		if r.Field != "" {
 			r.MaxTables = cmp.Or(r.MaxTables, defaultMaxTables)
 		}
@@ -54,12 +79,11 @@ func pureOf(name string, p *Pipeline, so sourceKind, sk sinkKind) ([]byte, error
 	if so.judges != nil {
 		so.judges(p.Source.cfg, &part)
 	}
-	sk.judges(p.Sink.cfg, &part)
-	text, err := config.Canonical(part)
-	if err != nil {
-		return nil, fmt.Errorf("pipeline %q: %w", name, err)
+	sk, err := chosenSink(o.sink)
+	if err == nil {
+		sk.judges(o.sink.cfg, &part)
 	}
-	return text, nil
+	return part, err
 }
 
 // parsePure is the inverse of pureOf.

@@ -165,9 +165,9 @@ func TestLife(t *testing.T) {
 	_, metrics := l.get("/metrics")
 	for _, want := range []string{
 		`firehosed_committed_rows_total{pipeline="shop",table="shop.orders"} 4`,
-		`firehosed_units_in_total{pipeline="shop"} 5`,
-		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 1`,
-		`firehosed_unaccounted_units{pipeline="shop"} 0`,
+		`firehosed_units_in_total{pipeline="shop",sink=""} 5`,
+		`firehosed_dead_letters_total{code="syntax",pipeline="shop",sink=""} 1`,
+		`firehosed_unaccounted_units{pipeline="shop",sink=""} 0`,
 		`firehosed_rescued_rows_total{pipeline="shop",table="shop.orders"} `,
 		`firehosed_small_files_total{pipeline="shop",reason="request",table="shop.orders"} `,
 		`firehosed_unaccounted_rows{pipeline="shop",table="shop.orders"} 0`,

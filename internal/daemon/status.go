@@ -166,7 +166,11 @@ func (u *unit) tableStates(ctx context.Context, st *pipelineState, log *pipeline
 	for _, name := range slices.Compact(all) {
 		t, err := tableState{Name: name, State: stateUnbound, Reason: "it is made when the first row comes for it", Records: -1}, error(nil)
 		if slices.Contains(bound, name) {
-			t, err = u.snk.inspect(ctx, name)
+			if t, err = u.snk.inspect(ctx, name); err != nil {
+				if halt, ok := errors.AsType[*pipeline.Halt](err); ok { // such as a table that is gone
+					t, err = tableState{Name: name, State: halt.Class, Reason: halt.Detail, Remedy: halt.Remedy, Records: -1}, nil
+				}
+			}
 		}
 		if err == nil && (t.State == stateOK || t.State == stateUnbound) && t.Commits == 0 {
 			err = u.refused(ctx, &t, streams)

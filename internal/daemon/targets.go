@@ -19,16 +19,17 @@ type targets struct {
 	byField bool // some by a field of theirs
 }
 
-// targets returns the tables of a pipeline whose source and routes are in order.
-func (p *Pipeline) targets(name string) (targets, error) {
+// targets returns the tables that an outlet of a pipeline has, whose source and routes
+// are in order, as the outlet calls them.
+func (p *Pipeline) targets(name string, o *outlet) (targets, error) {
 	so, err := chosenSource(p.Source.component)
 	if err != nil {
 		return targets{}, err
 	}
-	rules := (&pure{Routes: p.Routes}).rules(name)
+	rules := (&pure{Routes: o.routes}).rules(name, "")
 	return targets{
-		meta: so.columns(p.Source.cfg), dead: p.deadLetterTable(name), reach: decode.ReachOf(rules, so.streams(p.Source.cfg)),
-		byField: slices.ContainsFunc(p.Routes, func(r Route) bool { return r.Field != "" }),
+		meta: so.columns(p.Source.cfg), dead: o.dead, reach: decode.ReachOf(rules, so.streams(p.Source.cfg)),
+		byField: slices.ContainsFunc(o.routes, func(r Route) bool { return r.Field != "" }),
 	}, nil
 }
 
@@ -52,19 +53,25 @@ func (t targets) unreachable(table string) string {
 	return "no route leads to this table: they lead to " + shorten(lead)
 }
 
-// validateTables checks what the sink is told of tables against what the source
+// validateTables checks what the sinks are told of tables against what the source
 // brings and where the routes lead.
 func (p *Pipeline) validateTables(name string) error {
-	if p.Source.cfg == nil || p.Sink.cfg == nil {
-		return nil // that neither is in order was reported
+	all := p.outlets(name)
+	if p.Source.cfg == nil || slices.ContainsFunc(all, func(o outlet) bool { return o.sink.cfg == nil }) {
+		return nil // what is not in order was reported
 	}
-	t, err := p.targets(name)
-	if err != nil {
-		return err
+	var errs []error
+	for i := range all {
+		o := &all[i]
+		t, err := p.targets(name, o)
+		if err != nil {
+			return err
+		}
+		sk, err := chosenSink(o.sink)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, below(o.key+"."+sk.name, sk.check(o.sink.cfg, t)))
 	}
-	sk, err := chosenSink(p.Sink.component)
-	if err != nil {
-		return err
-	}
-	return errors.Join(below("sink."+sk.name, sk.check(p.Sink.cfg, t)))
+	return errors.Join(errors.Join(errs...), apart(all))
 }

@@ -52,15 +52,11 @@ func validateCommand(_ context.Context, c *call) error {
 // run does it.
 func (f *File) plans() error {
 	for name, p := range f.Pipelines {
-		sk, err := chosenSink(p.Sink.component)
-		if err != nil {
-			return err
-		}
 		so, err := chosenSource(p.Source.component)
 		if err != nil {
 			return err
 		}
-		text, err := pureOf(name, &p, so, sk)
+		text, err := pureOf(name, &p, so)
 		if err == nil {
 			_, err = planOf(name, nil, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
 		}

@@ -25,7 +25,7 @@ func verifyCommand(ctx context.Context, c *call) error {
 		opts.Progress = func(units int64) { term.show(u.name + ": " + grouped(units) + " units judged") }
 	}
 	report, err := inspect.Verify(ctx, inspect.Deps{
-		Pipeline: u.name, Source: verified{u.src, u.where}, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables, DeadLetters: u.cfg.DeadLetters,
+		Pipeline: u.name, Source: verified{u.src, u.where}, Control: u.ctl, Plan: u.plan, Tables: u.snk.tables,
 	}, opts)
 	if err != nil {
 		return &exitError{code: inspect.ExitIncomplete, err: u.line.err(err)} // 1 would say that rows are lost

@@ -74,7 +74,7 @@ func TestAccounts(t *testing.T) {
 			for _, values := range []bool{false, true} {
 				w := &accounted{world: small(t), span: 3, found: map[string][]Found{}}
 				damage(w)
-				r, err := Verify(t.Context(), Deps{Pipeline: "p", Source: w, Control: w.ctl, Plan: plan, Tables: w, DeadLetters: deadTab}, Options{Values: values})
+				r, err := Verify(t.Context(), Deps{Pipeline: "p", Source: w, Control: w.ctl, Plan: plan, Tables: w}, Options{Values: values})
 				if err != nil {
 					t.Fatal(err)
 				}

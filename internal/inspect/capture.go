@@ -18,7 +18,7 @@ import (
 type revision struct {
 	pipeline.Revision
 	from  pipeline.Vector
-	steps *pipeline.Steps // nil: this binary cannot judge by it, see why
+	steps []pipeline.Steps // nil: this binary cannot judge by it, see why
 	why   error
 }
 
@@ -131,8 +131,7 @@ func (v *verifier) loadRevisions(ctx context.Context) error {
 			rev.why = err
 			v.report.note("revision %d: %v", r.Number, err)
 		} else {
-			s := fresh()
-			rev.steps = &s
+			rev.steps = fresh()
 		}
 		v.revs = append(v.revs, rev)
 	}

@@ -271,13 +271,13 @@ func (*reader) Close() error { return nil }
 
 // ---- Steps ----
 
-func plan(_ pipeline.Revision, config []byte, _ pipeline.Admit) (func() pipeline.Steps, error) {
+func plan(_ pipeline.Revision, config []byte, _ pipeline.Admit) (func() []pipeline.Steps, error) {
 	y := strings.TrimPrefix(string(config), "y goes to ")
 	if y == string(config) {
 		return nil, fmt.Errorf("rules of %q are not known", config)
 	}
-	return func() pipeline.Steps {
-		return pipeline.Steps{Stages: []pipeline.Stage{split{}, route{y}}, Decoder: decoder{}, DeadLetters: layDead}
+	return func() []pipeline.Steps {
+		return []pipeline.Steps{{Stages: []pipeline.Stage{split{}, route{y}}, Decoder: decoder{}, DeadLetters: deadTab, LayRejects: layDead}}
 	}, nil
 }
 

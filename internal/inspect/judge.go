@@ -143,7 +143,17 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 	if rev.steps == nil {
 		return fmt.Errorf("revision %d: %w", rev.Number, rev.why)
 	}
-	for _, st := range rev.steps.Stages {
+	for i := range rev.steps {
+		if err := v.judgeFor(ctx, p, rev, &rev.steps[i], b.Fork(), places, visit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeFor takes a batch through the steps of one sink.
+func (v *verifier) judgeFor(ctx context.Context, p *part, rev *revision, steps *pipeline.Steps, b *pipeline.Batch, places []pipeline.Position, visit visitor) error {
+	for _, st := range steps.Stages {
 		if err := st.Process(ctx, b); err != nil {
 			return fmt.Errorf("process: %w", err)
 		}
@@ -161,19 +171,15 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 		}
 	}
 	for _, share := range b.Parts {
-		if v.log.Forfeited(share.Table) {
-			b.Drop("forfeited", len(share.Units))
-			continue
-		}
-		if err := v.decode(ctx, rev, b, share, places, show); err != nil {
+		if err := v.decode(ctx, rev.Number, steps, b, share, places, show); err != nil {
 			return fmt.Errorf("table %q: %w", share.Table, err)
 		}
 	}
-	if v.log.Forfeited(v.d.DeadLetters) {
+	if v.log.Forfeited(steps.DeadLetters) {
 		b.Drop("forfeited", len(b.Rejects))
 	} else if len(b.Rejects) > 0 {
-		if err := v.lay(rev, b, places, show); err != nil {
-			return fmt.Errorf("table %q: %w", v.d.DeadLetters, err)
+		if err := v.lay(steps, b, places, show); err != nil {
+			return fmt.Errorf("table %q: %w", steps.DeadLetters, err)
 		}
 	}
 	if visit.first {
@@ -185,8 +191,8 @@ func (v *verifier) judgeBy(ctx context.Context, p *part, rev *revision, b *pipel
 }
 
 // lay shows the dead letters of a batch.
-func (v *verifier) lay(rev *revision, b *pipeline.Batch, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
-	dead := v.table(v.d.DeadLetters)
+func (v *verifier) lay(steps *pipeline.Steps, b *pipeline.Batch, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
+	dead := v.table(steps.DeadLetters)
 	if v.hash == nil && dead.accounts == nil {
 		for _, r := range b.Rejects {
 			show(dead, r.Rec, r.Sub, sum{})
@@ -194,7 +200,7 @@ func (v *verifier) lay(rev *revision, b *pipeline.Batch, places []pipeline.Posit
 		return nil
 	}
 	slices.SortStableFunc(b.Rejects, func(x, y pipeline.Reject) int { return cmp.Or(cmp.Compare(x.Rec, y.Rec), cmp.Compare(x.Sub, y.Sub)) })
-	rows, err := rev.steps.DeadLetters(b, dead.schema())
+	rows, err := steps.LayRejects(b, dead.schema())
 	if err != nil {
 		return fmt.Errorf("lay out dead letters: %w", err)
 	}
@@ -231,22 +237,27 @@ func (v *verifier) show(t *table, rows pipeline.Rows, places []pipeline.Position
 }
 
 // decode lays a share out as its table would.
-func (v *verifier) decode(ctx context.Context, rev *revision, b *pipeline.Batch, share pipeline.Part, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
+func (v *verifier) decode(ctx context.Context, rev int64, steps *pipeline.Steps, b *pipeline.Batch, share pipeline.Part, places []pipeline.Position, show func(t *table, rec, sub int32, value sum)) error {
 	if len(share.Units) == 0 {
 		return nil
 	}
 	t := v.table(share.Table)
 	var err error
-	if share.Pinned, err = v.pinned(share.Table, rev.Number); err != nil {
+	if share.Pinned, err = v.pinned(share.Table, rev); err != nil {
 		return err
 	}
-	rows, err := rev.steps.Decoder.Decode(ctx, b, share, t.schema())
+	rows, err := steps.Decoder.Decode(ctx, b, share, t.schema())
 	if err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
 	b.Rejects = append(b.Rejects, rows.Rejects...)
 	for rule, n := range rows.Dropped {
 		b.Drop(rule, n)
+	}
+	if v.log.Forfeited(share.Table) {
+		b.Drop("forfeited", len(rows.Rec))
+		rows.Data.Release()
+		return nil
 	}
 	return v.show(t, rows, places, show)
 }

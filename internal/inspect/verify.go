@@ -81,12 +81,11 @@ type Row struct {
 
 // Deps is what a verification reads. Everything is used by one goroutine.
 type Deps struct {
-	Pipeline    string
-	Source      Source
-	Control     *pipeline.Control
-	Plan        pipeline.Plan
-	Tables      Tables
-	DeadLetters string // name of the dead-letter table
+	Pipeline string
+	Source   Source
+	Control  *pipeline.Control
+	Plan     pipeline.Plan
+	Tables   Tables
 }
 
 // Options bounds a verification.

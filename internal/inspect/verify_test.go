@@ -20,7 +20,7 @@ import (
 func (w *world) verify(o Options) *Report {
 	w.t.Helper()
 	r, err := Verify(w.t.Context(), Deps{
-		Pipeline: "p", Source: w, Control: w.ctl, Plan: plan, Tables: w, DeadLetters: deadTab,
+		Pipeline: "p", Source: w, Control: w.ctl, Plan: plan, Tables: w,
 	}, o)
 	w.must(err)
 	r.Seconds = 0
@@ -338,7 +338,7 @@ func TestVerifyStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	w.visits = func(string) { cancel() }
 	w.tables["a"].Rows = nil
-	if _, err := Verify(ctx, Deps{Source: w, Control: w.ctl, Plan: plan, Tables: cancelled{w}, DeadLetters: deadTab}, Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := Verify(ctx, Deps{Source: w, Control: w.ctl, Plan: plan, Tables: cancelled{w}}, Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

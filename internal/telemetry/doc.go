@@ -2,7 +2,7 @@
 // lines.
 //
 // What moves has a counter, what waits has a gauge, and a name ends in its unit.
-// The law of conservation is among them: per pipeline,
+// The law of conservation is among them: per sink of a pipeline,
 //
 //	units in = rows laid out + dead letters + units dropped by a named rule
 //

@@ -40,13 +40,13 @@ func New(version string) *Metrics {
 		m.reg.MustRegister(c)
 		return c
 	}
-	m.unitsIn = counter("firehosed_units_in_total", "Units judged: records, or the values of a record that holds several.")
+	m.unitsIn = counter("firehosed_units_in_total", "Units judged for a sink: records, or the values of a record that holds several.", "sink")
 	m.bytesIn = counter("firehosed_in_bytes_total", "Bytes of the values of records that were read, without repetitions.")
 	m.rows = counter("firehosed_rows_total", "Rows that units became, by table.", "table")
-	m.deadLetters = counter("firehosed_dead_letters_total", "Units that went to the dead-letter table, by code.", "code")
+	m.deadLetters = counter("firehosed_dead_letters_total", "Units that went to the dead-letter table of a sink, by code.", "sink", "code")
 	m.panics = counter("firehosed_panics_total",
 		"Batches at which a step panicked, which is a bug: stages, decoder, dead letters or write. Records that are the cause are dead letters of code panic.", "step")
-	m.dropped = counter("firehosed_dropped_total", "Units left out, by the name of the rule.", "rule")
+	m.dropped = counter("firehosed_dropped_total", "Units left out for a sink, by the name of the rule.", "sink", "rule")
 	m.commits = counter("firehosed_commits_total", "Commits that made rows visible.", "table")
 	m.committedRows = counter("firehosed_committed_rows_total", "Rows that became visible.", "table")
 	m.attempts = counter("firehosed_commit_attempts_total",
@@ -97,6 +97,7 @@ type Watched struct {
 	name   string
 	m      *Metrics
 	totals totals
+	sinks  sync.Map // by name, what was booked for each: *booked
 
 	mu struct {
 		sync.Mutex
@@ -107,9 +108,25 @@ type Watched struct {
 
 type totals struct{ units, bytes, rows, deadLetters, dropped, committed, commits atomic.Int64 }
 
+// booked is what conservation counts for a sink.
+type booked struct{ units, rows, deadLetters, dropped atomic.Int64 }
+
+func (b *booked) unaccounted() int64 {
+	return b.units.Load() - b.rows.Load() - b.deadLetters.Load() - b.dropped.Load()
+}
+
+// sink returns what is booked for a sink.
+func (w *Watched) sink(name string) *booked {
+	b, ok := w.sinks.Load(name)
+	if !ok {
+		b, _ = w.sinks.LoadOrStore(name, &booked{})
+	}
+	return b.(*booked) //nolint:forcetypeassert // nothing else is in it
+}
+
 // Totals is what a pipeline has done since the process began.
 type Totals struct {
-	Units       int64 `json:"units"`
+	Units       int64 `json:"units"` // as the first sink counts them; all else is of all sinks
 	Bytes       int64 `json:"bytes"`
 	Rows        int64 `json:"rows"` // laid out, not all committed yet
 	DeadLetters int64 `json:"dead_letters"`
@@ -144,25 +161,33 @@ func (w *Watched) Totals() Totals {
 // Observer returns the hooks for the pipeline.
 func (w *Watched) Observer() *pipeline.Observer {
 	m, name, t := w.m, w.name, &w.totals
-	unitsIn, bytesIn := m.unitsIn.WithLabelValues(name), m.bytesIn.WithLabelValues(name)
+	bytesIn := m.bytesIn.WithLabelValues(name)
+	w.sink("")
 	return &pipeline.Observer{
-		Judged: func(_ pipeline.Partition, units int, bytes int64) {
-			t.units.Add(int64(units))
+		Judged: func(_ pipeline.Partition, sink string, units int, bytes int64) {
+			if sink == "" {
+				t.units.Add(int64(units))
+			}
 			t.bytes.Add(bytes)
-			unitsIn.Add(float64(units))
+			w.sink(sink).units.Add(int64(units))
+			m.unitsIn.WithLabelValues(name, sink).Add(float64(units))
 			bytesIn.Add(float64(bytes))
 		},
 		Rows: func(table string, rows int) {
 			t.rows.Add(int64(rows))
+			sink, _ := pipeline.SplitTable(table)
+			w.sink(sink).rows.Add(int64(rows))
 			m.rows.WithLabelValues(name, table).Add(float64(rows))
 		},
-		Rejected: func(code string, n int) {
+		Rejected: func(sink, code string, n int) {
 			t.deadLetters.Add(int64(n))
-			m.deadLetters.WithLabelValues(name, code).Add(float64(n))
+			w.sink(sink).deadLetters.Add(int64(n))
+			m.deadLetters.WithLabelValues(name, sink, code).Add(float64(n))
 		},
-		Dropped: func(rule string, n int) {
+		Dropped: func(sink, rule string, n int) {
 			t.dropped.Add(int64(n))
-			m.dropped.WithLabelValues(name, rule).Add(float64(n))
+			w.sink(sink).dropped.Add(int64(n))
+			m.dropped.WithLabelValues(name, sink, rule).Add(float64(n))
 		},
 		Panicked: func(step string) { m.panics.WithLabelValues(name, step).Inc() },
 		Committed: func(table string, rows int64, took time.Duration) {

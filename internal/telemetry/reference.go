@@ -18,10 +18,10 @@ func Reference() (string, error) {
 		return pipeline.Status{Lanes: []pipeline.LaneStatus{{}}, Tables: []pipeline.TableStatus{{LastCommit: time.Unix(1, 0)}}}
 	}, func() []Lag { return []Lag{{}, {Timed: true}} })
 	o := w.Observer()
-	o.Judged(pipeline.Partition{}, 1, 1)
+	o.Judged(pipeline.Partition{}, "s", 1, 1)
 	o.Rows("t", 1)
-	o.Rejected("c", 1)
-	o.Dropped("r", 1)
+	o.Rejected("s", "c", 1)
+	o.Dropped("s", "r", 1)
 	o.Panicked("s")
 	o.Committed("t", 1, 1)
 	w.Sent("t", nil)

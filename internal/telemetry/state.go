@@ -52,10 +52,12 @@ func (s state) Collect(out chan<- prometheus.Metric) {
 }
 
 func (g gauges) watched(w *Watched) {
-	t := w.Totals()
-	g.set(desc("firehosed_unaccounted_units",
-		"Units in, less rows, dead letters and drops. Anything but 0 that lasts is a defect: units were lost or made up.", "pipeline"),
-		float64(t.Units-t.Rows-t.DeadLetters-t.Dropped), w.name)
+	unaccounted := desc("firehosed_unaccounted_units",
+		"Units in, less rows, dead letters and drops. Anything but 0 that lasts is a defect: units were lost or made up.", "pipeline", "sink")
+	w.sinks.Range(func(sink, b any) bool {
+		g.set(unaccounted, float64(b.(*booked).unaccounted()), w.name, sink.(string)) //nolint:forcetypeassert // nothing else is in it
+		return true
+	})
 	w.mu.Lock()
 	status, lag := w.mu.status, w.mu.lag
 	w.mu.Unlock()

@@ -26,13 +26,17 @@ func TestConservation(t *testing.T) {
 	m := New("v1")
 	w := m.Pipeline("shop")
 	o := w.Observer()
-	o.Judged(pipeline.Partition{}, 10, 1000)
+	o.Judged(pipeline.Partition{}, "", 10, 1000)
 	o.Rows("orders", 6)
-	o.Rejected("syntax", 3)
-	if got := scrape(t, m); !strings.Contains(got, `firehosed_unaccounted_units{pipeline="shop"} 1`) {
-		t.Error("a unit is missing, and no alarm")
+	o.Rejected("", "syntax", 3)
+	o.Judged(pipeline.Partition{}, "archive", 10, 0)
+	o.Rows("archive:orders", 11)
+	if got := scrape(t, m); !strings.Contains(got, `firehosed_unaccounted_units{pipeline="shop",sink=""} 1`) ||
+		!strings.Contains(got, `firehosed_unaccounted_units{pipeline="shop",sink="archive"} -1`) {
+		t.Error("a unit is missing in one sink and made up in another, and no alarm")
 	}
-	o.Dropped("tombstone", 1)
+	o.Dropped("", "tombstone", 1)
+	o.Judged(pipeline.Partition{}, "archive", 1, 0)
 	w.Sent("orders", errors.New("409"))
 	w.Sent("orders", nil)
 	w.File("orders", 100, true, "commit")
@@ -42,12 +46,13 @@ func TestConservation(t *testing.T) {
 	o.Committed("orders", 6, 250*time.Millisecond)
 	got := scrape(t, m)
 	for _, want := range []string{
-		`firehosed_unaccounted_units{pipeline="shop"} 0`,
-		`firehosed_units_in_total{pipeline="shop"} 10`,
+		`firehosed_unaccounted_units{pipeline="shop",sink=""} 0`,
+		`firehosed_unaccounted_units{pipeline="shop",sink="archive"} 0`,
+		`firehosed_units_in_total{pipeline="shop",sink=""} 10`,
 		`firehosed_in_bytes_total{pipeline="shop"} 1000`,
 		`firehosed_rows_total{pipeline="shop",table="orders"} 6`,
-		`firehosed_dead_letters_total{code="syntax",pipeline="shop"} 3`,
-		`firehosed_dropped_total{pipeline="shop",rule="tombstone"} 1`,
+		`firehosed_dead_letters_total{code="syntax",pipeline="shop",sink=""} 3`,
+		`firehosed_dropped_total{pipeline="shop",rule="tombstone",sink=""} 1`,
 		`firehosed_committed_rows_total{pipeline="shop",table="orders"} 6`,
 		`firehosed_commit_duration_seconds_bucket{pipeline="shop",table="orders",le="0.25"} 1`,
 		`firehosed_commit_attempts_total{outcome="unknown",pipeline="shop",table="orders"} 1`,
@@ -63,7 +68,7 @@ func TestConservation(t *testing.T) {
 			t.Errorf("no %s", want)
 		}
 	}
-	if want := (Totals{Units: 10, Bytes: 1000, Rows: 6, DeadLetters: 3, Dropped: 1, Committed: 6, Commits: 1}); w.Totals() != want {
+	if want := (Totals{Units: 10, Bytes: 1000, Rows: 17, DeadLetters: 3, Dropped: 1, Committed: 6, Commits: 1}); w.Totals() != want {
 		t.Errorf("totals %+v", w.Totals())
 	}
 }

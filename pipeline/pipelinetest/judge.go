@@ -51,9 +51,6 @@ func (w *World) law() *law {
 		}
 		n, _ := rulesOf(pure.Config)
 		l.rules = append(l.rules, n)
-		if names := l.log.AdmittedNames(r.Number); len(names) > maxTables {
-			w.fault("revision %d admitted %v, more than its budget", r.Number, names)
-		}
 		b, done, _ := ctl.Barrier(ctx, r.Number)
 		if !done && len(l.barriers) > 0 {
 			l.revs = l.revs[:len(l.barriers)] // this one is not in force anywhere yet
@@ -61,6 +58,7 @@ func (w *World) law() *law {
 		}
 		l.barriers = append(l.barriers, b)
 	}
+	w.checkBudgets(l.log)
 	origins, err := ctl.AllOrigins(ctx, l.log.Stamp().Epoch)
 	if err != nil {
 		w.fault("origins: %v", err)
@@ -73,17 +71,55 @@ func (w *World) law() *law {
 	return l
 }
 
-// home returns the table where a record belongs; "": none.
-func (l *law) home(p pipeline.Partition, at pipeline.Position, val string) string {
+// checkBudgets finds a name that was admitted although what counts for its revision was
+// full already. Names of a revision before, which a reader behind its end may still
+// admit, count for later revisions only, and may then be more than these have room for.
+func (w *World) checkBudgets(log *pipeline.Decisions) {
+	began := map[int64]int{} // index of the entry, by revision
+	for i := range log.Entries {
+		e := &log.Entries[i]
+		if e.Kind == pipeline.KindRev {
+			began[e.Rev] = i
+		}
+		if e.Kind != pipeline.KindAdmit {
+			continue
+		}
+		sink, _ := pipeline.SplitTable(e.Table)
+		names := map[string]bool{}
+		for k := range log.Entries[:i] {
+			o := &log.Entries[k]
+			of, _ := pipeline.SplitTable(o.Table)
+			if o.Kind == pipeline.KindAdmit && of == sink && (k < began[e.Rev] || o.Rev == e.Rev) {
+				names[o.Table] = true
+			}
+		}
+		if len(names) >= maxTables {
+			w.fault("revision %d admitted %s beside %d others, more than its budget", e.Rev, e.Table, len(names))
+		}
+	}
+}
+
+// homes returns the tables where a record belongs, at most one in each sink.
+func (l *law) homes(p pipeline.Partition, at pipeline.Position, val string) (tables []string) {
+	for _, sink := range sinks {
+		if table := l.home(sink, p, at, val); table != "" {
+			tables = append(tables, table)
+		}
+	}
+	return tables
+}
+
+// home returns the table of a sink where a record belongs; "": none.
+func (l *law) home(sink string, p pipeline.Partition, at pipeline.Position, val string) string {
 	for i, r := range slices.Backward(l.revs) {
 		if l.barriers[i][p].At.At > at {
 			continue
 		}
-		table := verdict(val, l.rules[i])
-		if table != "" && (refused(val) || dynamic(table) && !l.log.Admitted(table, r.Number)) {
-			return deadLetters
+		table := verdict(sink, val, l.rules[i])
+		if table != "" && (refused(val) || dynamic(table) && !l.log.Admitted(named(sink, table), r.Number)) {
+			table = deadLetters
 		}
-		return table
+		return named(sink, table)
 	}
 	return ""
 }
@@ -119,8 +155,10 @@ func (w *World) checkLow(p pipeline.Partition, low pipeline.Position, st pipelin
 func (w *World) firstMissing(l *law, p pipeline.Partition) pipeline.Position {
 	for _, r := range w.logs[p].recs {
 		at := Pos(r.at)
-		if table := l.home(p, at, r.val); at >= l.origins[p] && table != "" && w.copies(table, p, r) == 0 {
-			return at
+		for _, table := range l.homes(p, at, r.val) {
+			if at >= l.origins[p] && w.copies(table, p, r) == 0 {
+				return at
+			}
 		}
 	}
 	return w.logs[p].last()
@@ -134,16 +172,17 @@ func (w *World) Judge() (missing int, faults []string) {
 	rows := 0
 	for p, log := range w.logs {
 		for _, r := range log.recs {
-			table := l.home(p, Pos(r.at), r.val)
-			if table == "" || Pos(r.at) < l.origins[p] {
+			if Pos(r.at) < l.origins[p] {
 				continue
 			}
-			rows++
-			switch n := w.copies(table, p, r); {
-			case n == 0:
-				missing++
-			case n > 1:
-				w.fault("%d copies of %q at %s/%s", n, r.val, p.ID, Pos(r.at))
+			for _, table := range l.homes(p, Pos(r.at), r.val) {
+				rows++
+				switch n := w.copies(table, p, r); {
+				case n == 0:
+					missing++
+				case n > 1:
+					w.fault("%d copies of %q at %s/%s in %s", n, r.val, p.ID, Pos(r.at), table)
+				}
 			}
 		}
 	}
@@ -181,7 +220,7 @@ func (w *World) Closed(p pipeline.Partition) bool {
 func (w *World) describe(l *law, p pipeline.Partition, at pipeline.Position) string {
 	for _, r := range w.logs[p].recs {
 		if Pos(r.at) == at {
-			return fmt.Sprintf("%q belongs in %q at stamp %v, admitted %v", r.val, l.home(p, at, r.val), l.log.Stamp(), l.log.AdmittedNames(l.log.Stamp().Rev))
+			return fmt.Sprintf("%q belongs in %v at stamp %v, admitted %v", r.val, l.homes(p, at, r.val), l.log.Stamp(), l.log.AdmittedNames(l.log.Stamp().Rev))
 		}
 	}
 	return "the end"

@@ -18,16 +18,34 @@ import (
 // routed, y goes where the revision says, n0 to n9 are names from data with a
 // budget, and a value that ends in 9 is no row. At one that ends in 27 the stage
 // panics, at 48 the decoder. maxColumns makes the rest rescued.
+//
+// All records go to a second sink, too, by rules of its own: there x is no rule, so that
+// x is a table, b is dropped, and names from data have a budget of their own.
 const (
 	maxColumns  = 3
 	maxTables   = 2
 	deadLetters = "dead"
+	second      = "second"
 )
 
-// verdict is where a record goes, before names from data are admitted.
-func verdict(val string, rules int) string {
+// sinks are those of a pipeline, by name.
+var sinks = []string{"", second}
+
+// named returns the whole name of a sink's table; "" stays none.
+func named(sink, table string) string {
+	if sink == "" || table == "" {
+		return table
+	}
+	return sink + ":" + table
+}
+
+// verdict is where a record goes in a sink, before names from data are admitted.
+func verdict(sink, val string, rules int) string {
 	table, _, _ := strings.Cut(val, ":")
 	switch {
+	case sink == second && !trips(val) && table == "x":
+	case sink == second && !trips(val) && table == "b":
+		return ""
 	case trips(val):
 		return deadLetters
 	case table == "x":
@@ -61,19 +79,26 @@ func rulesOf(config []byte) (n int, err error) {
 
 // Plan returns what lanes do to records. Rows are allocated from mem.
 func Plan(mem memory.Allocator) pipeline.Plan {
-	return func(_ pipeline.Revision, config []byte, admit pipeline.Admit) (func() pipeline.Steps, error) {
+	return func(_ pipeline.Revision, config []byte, admit pipeline.Admit) (func() []pipeline.Steps, error) {
 		n, err := rulesOf(config)
 		if err != nil {
 			return nil, err
 		}
-		return func() pipeline.Steps {
+		return func() (all []pipeline.Steps) {
 			lay := func(b *pipeline.Batch, _ *schema.Schema) (pipeline.Rows, error) { return Lay(mem, b), nil }
-			return pipeline.Steps{Stages: []pipeline.Stage{&route{rules: n, admit: admit}}, Decoder: &decoder{mem: mem}, DeadLetters: lay}
+			for _, sink := range sinks {
+				all = append(all, pipeline.Steps{
+					Sink: sink, Stages: []pipeline.Stage{&route{sink: sink, rules: n, admit: admit}}, Decoder: &decoder{mem: mem},
+					DeadLetters: named(sink, deadLetters), LayRejects: lay,
+				})
+			}
+			return all
 		}, nil
 	}
 }
 
 type route struct {
+	sink   string
 	rules  int
 	admit  pipeline.Admit
 	broken bool
@@ -88,22 +113,23 @@ func (r *route) Process(ctx context.Context, b *pipeline.Batch) error {
 			r.broken = true
 			panic("the stage trips")
 		}
-		table := verdict(string(v), r.rules)
+		table := verdict(r.sink, string(v), r.rules)
 		ok := true
 		if dynamic(table) {
 			var err error
-			if ok, err = r.admit(ctx, table, maxTables); err != nil {
+			if ok, err = r.admit(ctx, named(r.sink, table), maxTables); err != nil {
 				return err
 			}
 		}
 		switch {
 		case table == "":
-			b.Drop("table x", 1)
+			b.Drop("table left out", 1)
 			continue
 		case table == deadLetters, !ok:
 			b.Rejects = append(b.Rejects, pipeline.Reject{Rec: b.Record(int32(i)), Code: "route", Payload: v})
 			continue
 		}
+		table = named(r.sink, table)
 		k := 0
 		for k < len(b.Parts) && b.Parts[k].Table != table {
 			k++
