@@ -32,7 +32,7 @@ func s3Sink() sinkKind {
 			c := cfg.(*s3sink.Config)
 			names, err := c.Pure().Names("table")
 			if err != nil {
-				return c.Bucket + " " + c.Naming.Prefix // it is reported
+				return c.Bucket + " " + c.Prefix // it is reported
 			}
 			return c.Bucket + " " + names.Static()
 		},
