@@ -104,7 +104,9 @@ func TestSeveralSinks(t *testing.T) {
 	// The backup is taken away while it is still bound: that wants a decision.
 	file = write(t, also(archive))
 	l = start(t, file)
-	l.wait("what keeps the revision from beginning", func() bool { return strings.Contains(l.log.String(), `put also.backup back, or firehosed table forfeit`) })
+	l.wait("what keeps the revision from beginning", func() bool {
+		return strings.Contains(l.log.String(), `put also.backup back, or firehosed table forfeit`)
+	})
 	for _, table := range []string{"backup:shop.orders", "backup:shop_dlq"} {
 		if code, out, errs := firehosed(t, nil, "table", "forfeit", "-c", file, table); code != ExitOK && !strings.Contains(errs, "knows no table") {
 			t.Fatalf("forfeit: %d %s%s", code, out, errs)
