@@ -185,17 +185,21 @@ func TestReshard(t *testing.T) {
 	bubble(t, func(t *testing.T, s *Server, cl *kinesis.Client) {
 		s.Create("a", 1)
 		parent := s.Shards("a")[0]
-		s.Put("a", "k", []byte("old"))
+		s.Put("a", "k", []byte("older"))
+		_, before := s.Put("a", "k", []byte("old"))
 		mid := new(big.Int).Lsh(big.NewInt(1), 127).String()
 		if _, err := cl.SplitShard(t.Context(), &kinesis.SplitShardInput{StreamARN: aws.String(ARN("a")), ShardToSplit: &parent, NewStartingHashKey: &mid}); err != nil {
 			t.Fatal(err)
 		}
 		left, right := s.Shards("a")[1], s.Shards("a")[2]
+		if _, after := s.Put("a", "k", []byte("new")); len(after) != len(before) || after <= before {
+			t.Errorf("a key's number after a split in the same second is %s, before it %s", after, before)
+		}
 		out := get(t, cl, iter(t, cl, "a", parent, types.ShardIteratorTypeTrimHorizon, "", time.Time{}))
 		if out.NextShardIterator != nil || len(out.ChildShards) != 2 || *out.ChildShards[1].HashKeyRange.StartingHashKey != mid {
 			t.Errorf("end of a split shard: next %v, children %+v", out.NextShardIterator, out.ChildShards)
 		}
-		wants(t, "last record", values(out.Records), []string{"old"})
+		wants(t, "records", values(out.Records), []string{"older", "old"})
 		if _, err := cl.MergeShards(t.Context(), &kinesis.MergeShardsInput{StreamARN: aws.String(ARN("a")), ShardToMerge: &right, AdjacentShardToMerge: &left}); err != nil {
 			t.Fatal(err)
 		}

@@ -27,9 +27,9 @@ type stream struct {
 
 type shard struct {
 	number     int
-	created    time.Time
-	from, to   *big.Int // hash keys
-	parents    []int    // numbers
+	created    time.Time // in its numbers: at least a second after that of each parent
+	from, to   *big.Int  // hash keys
+	parents    []int     // numbers
 	children   []int
 	next       int64 // of the next record
 	end        int64 // of the last possible record; 0: open
@@ -121,6 +121,9 @@ func (s *Server) create(name string, n int) {
 func (st *stream) open(from, to *big.Int, parents ...*shard) *shard {
 	sh := &shard{number: len(st.shards), created: time.Now(), from: from, to: to, next: 1}
 	for _, p := range parents {
+		if later := p.created.Add(time.Second); sh.created.Before(later) { // numbers of a key ascend from parent to child
+			sh.created = later
+		}
 		sh.parents = append(sh.parents, p.number)
 		p.children = append(p.children, sh.number)
 		p.end, p.closed = p.next, time.Now()
@@ -225,7 +228,7 @@ func (s *Server) Split(stream, shard string) (left, right string) {
 func (s *Server) split(st *stream, sh *shard, mid *big.Int) (left, right string) {
 	l := st.open(sh.from, new(big.Int).Sub(mid, big.NewInt(1)), sh)
 	r := st.open(mid, sh.to)
-	r.parents, sh.children = []int{sh.number}, append(sh.children, r.number)
+	r.parents, r.created, sh.children = []int{sh.number}, l.created, append(sh.children, r.number)
 	s.wake()
 	return id(l.number), id(r.number)
 }
