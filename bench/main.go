@@ -19,16 +19,17 @@ import (
 )
 
 type options struct {
-	sets, sinks, freshness, brokers, binary, codec, memory, profile string
-	mb, rate, runs                                                  int
-	interval                                                        time.Duration
-	seed                                                            uint64
+	sets, sinks, source, freshness, brokers, binary, codec, memory, profile string
+	mb, rate, runs                                                          int
+	interval                                                                time.Duration
+	seed                                                                    uint64
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.sets, "sets", "A,B,C", "data `SETS` to measure throughput on; empty: none")
 	flag.StringVar(&o.sinks, "sinks", "iceberg", "`SINKS` to measure throughput into, by turns: "+strings.Join(sinkNames(), ", "))
+	flag.StringVar(&o.source, "source", kafkaSource, "`SOURCE` to read from while throughput is measured: kafka, kinesis (polled), or kinesis-fan-out; the service of Kinesis is in this process")
 	flag.IntVar(&o.runs, "runs", 1, "how often every sink has its turn")
 	flag.IntVar(&o.mb, "mb", 500, "`MB` of JSON in each backlog")
 	flag.DurationVar(&o.interval, "interval", 2*time.Second, "commit interval while throughput is measured")
@@ -126,6 +127,9 @@ func throughput(ctx context.Context, o options, name, sink string) (float64, err
 		return 0, err
 	}
 	defer w.close()
+	if o.source != kafkaSource {
+		w.serveKinesis()
+	}
 	records, size, err := w.fill(ctx, s, o.mb)
 	if err != nil {
 		return 0, err
@@ -140,7 +144,7 @@ func throughput(ctx context.Context, o options, name, sink string) (float64, err
 	if o.profile != "" {
 		prof = profileOf(ctx, p.admin)
 	}
-	var marks []mark // one whenever a commit moved the group's offsets
+	var marks []mark // one whenever a commit moved the group's offsets, or made rows visible
 	var sum int64
 	for sum < records {
 		time.Sleep(20 * time.Millisecond)
@@ -148,7 +152,13 @@ func throughput(ctx context.Context, o options, name, sink string) (float64, err
 			return 0, err
 		}
 		before := sum
-		if sum, _ = w.acked(ctx); sum > before && sum < records {
+		if w.stream != nil {
+			time.Sleep(180 * time.Millisecond) // it is the worker itself that is asked
+			sum = p.committed(ctx)
+		} else {
+			sum, _ = w.acked(ctx)
+		}
+		if sum > before && sum < records {
 			at, _ := p.cpu()
 			marks = append(marks, mark{sum, at})
 		}

@@ -60,3 +60,19 @@ func TestSizes(t *testing.T) {
 		t.Errorf("%s, %v, want %s", got, err, want)
 	}
 }
+
+// TestKinesisIsDrained runs the whole of a measurement, in small, from both ways to read shards.
+func TestKinesisIsDrained(t *testing.T) {
+	for _, source := range []string{"kinesis", "kinesis-fan-out"} {
+		o := options{
+			sets: "A", sinks: "iceberg", source: source, runs: 1, mb: 1, interval: time.Second, codec: "zstd", memory: "64MiB",
+			binary: os.Getenv("FIREHOSED_BINARY"), seed: 1,
+		}
+		if err := run(t.Context(), o); err != nil {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+	if err := run(t.Context(), options{sets: "A", source: "sqs", mb: 1, runs: 1, binary: "none"}); err == nil {
+		t.Error("a source that is none is measured")
+	}
+}

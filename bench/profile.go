@@ -26,10 +26,10 @@ type phase struct {
 func phases() []phase {
 	const own = "github.com/firehosed/firehosed/"
 	return []phase{
-		{"fetch", []string{own + "consumer/", "github.com/twmb/franz-go/"}},
+		{"fetch", []string{own + "consumer/", "github.com/twmb/franz-go/", "github.com/aws/"}},
 		{"parse", []string{own + "schema.", own + "pipeline/decode."}},
-		{"compress", []string{own + "internal/parquetfile.zstdCodec"}},
-		{"encode", []string{own + "internal/parquetfile."}},
+		{"compress", []string{own + "internal/parquetfile.zstdCodec", "github.com/klauspost/compress/"}},
+		{"encode", []string{own + "internal/parquetfile.", own + "s3sink."}},
 		{"commit", []string{own + "iceberg.", own + "internal/objstore.", "github.com/apache/iceberg-go", "modernc.org/", "database/sql."}},
 		{"garbage", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcAssist", "runtime.gcStart"}},
 	}

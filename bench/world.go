@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +22,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/firehosed/firehosed/consumer/kinesis/kinesistest"
 )
 
 const partitions = 6
@@ -29,6 +34,29 @@ type world struct {
 	cluster            *kfake.Cluster
 	client             *kgo.Client
 	admin              *kadm.Client
+	stream             *kinesistest.Server // in place of the topic; may be nil
+	web                *httptest.Server    // of the stream
+}
+
+// kafkaSource is the source that is measured unless another is named.
+const kafkaSource = "kafka"
+
+// sources are what can be measured, as YAML.
+var sources = map[string]string{
+	kafkaSource:       `kafka: {brokers: [{service}], topics: [{name}], start: earliest}`,
+	"kinesis":         `kinesis: {streams: [{name}], region: us-east-1, endpoint: {service}}`,
+	"kinesis-fan-out": `kinesis: {streams: [{name}], region: us-east-1, endpoint: {service}, fan_out_consumer: bench}`,
+}
+
+// serveKinesis makes a stream of as many shards as a topic has partitions, without the service's limits on what is read
+// in a second.
+func (w *world) serveKinesis() {
+	w.stream = kinesistest.New()
+	limits := kinesistest.DefaultLimits()
+	limits.Reads, limits.ReadBytes = 0, 0
+	w.stream.SetLimits(limits)
+	w.stream.Create(w.name, partitions)
+	w.web = httptest.NewServer(w.stream)
 }
 
 func newWorld(ctx context.Context, brokers, name string) (w *world, err error) {
@@ -59,6 +87,10 @@ func newWorld(ctx context.Context, brokers, name string) (w *world, err error) {
 }
 
 func (w *world) close() {
+	if w.web != nil {
+		w.web.Close()
+		w.stream.Close()
+	}
 	if w.client != nil {
 		if w.cluster == nil {
 			_, _ = w.admin.DeleteTopics(context.Background(), w.name)
@@ -73,6 +105,14 @@ func (w *world) close() {
 
 // fill appends records until there are mb megabytes of them.
 func (w *world) fill(ctx context.Context, s set, mb int) (records, size int64, err error) {
+	if w.stream != nil {
+		for shards := w.stream.Shards(w.name); size < int64(mb)<<20; records++ {
+			v := s(nil, int(records))
+			w.stream.PutTo(w.name, shards[records%partitions], strconv.FormatInt(records, 10), v)
+			size += int64(len(v))
+		}
+		return records, size, nil
+	}
 	errs := make(chan error, 1)
 	for size < int64(mb)<<20 {
 		v := s(nil, int(records))
@@ -142,6 +182,14 @@ var sinks = map[string]string{
 func sinkNames() []string { return slices.Sorted(maps.Keys(sinks)) }
 
 func (w *world) start(o options, sink string) (*worker, error) {
+	source, service := sources[o.source], w.brokers
+	if source == "" {
+		return nil, fmt.Errorf("-source: %q is none of %s", o.source, strings.Join(slices.Sorted(maps.Keys(sources)), ", "))
+	}
+	if w.web != nil {
+		service = w.web.URL
+	}
+	from := strings.NewReplacer("{name}", w.name, "{service}", strconv.Quote(service)).Replace(source)
 	if sinks[sink] == "" {
 		return nil, fmt.Errorf("-sinks: %q is none of %s", sink, strings.Join(sinkNames(), ", "))
 	}
@@ -155,13 +203,14 @@ func (w *world) start(o options, sink string) (*worker, error) {
 memory_budget: %[4]s
 pipelines:
   %[1]s:
-    source: {kafka: {brokers: [%[2]q], topics: [%[1]s], start: earliest}}
+    source: {%[2]s}
     sink: {%[3]s}
-`, w.name, w.brokers, into, o.memory, admin)
+`, w.name, from, into, o.memory, admin)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	p := &worker{cmd: exec.Command(o.binary, "run", "-c", config), done: make(chan error, 1), admin: admin}
+	p.cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench")
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -189,6 +238,27 @@ func (p *worker) alive() error {
 	default:
 		return nil
 	}
+}
+
+// committed returns how many rows are visible, dead letters among them, as the worker counts them.
+func (p *worker) committed(ctx context.Context) (rows int64) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/metrics", http.NoBody)
+	if err != nil {
+		return 0
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0 // it does not listen yet
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, "firehosed_committed_rows_total{"); ok {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(value[strings.LastIndexByte(value, ' ')+1:]), 64)
+			rows += int64(n)
+		}
+	}
+	return rows
 }
 
 // cpu returns the worker's CPU time so far, and its peak memory in bytes. Linux only.
