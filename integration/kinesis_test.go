@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -83,26 +84,10 @@ func hindered(srv *kinesistest.Server, seed uint64) {
 
 // flow is the test with one service.
 func flow(t *testing.T, s *dataStream, how string) {
-	w := &world{
-		t: t, dir: t.TempDir(), name: "web", total: s.total, rng: rand.New(rand.NewPCG(*seed, 2)), began: time.Now(),
-		place: place{env: []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}}, sum: figures{Test: t.Name(), Seed: *seed},
-	}
-	w.config = filepath.Join(w.dir, "firehosed.yaml")
-	config := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
-pipelines:
-  web:
-    source:
-      kinesis: {streams: [%s], region: us-east-1, endpoint: %q, shard_refresh: 1s, lease_duration: 3s, metadata: [partition_key], %s}
-    routes: [{table: web.clicks}]
-    sink:
-      iceberg: {warehouse: %q, commit_interval: 1s}
+	w := streamWorld(t, s.name, s.endpoint, "shard_refresh: 1s, lease_duration: 3s, metadata: [partition_key], "+how, `iceberg: {warehouse: {lake}, commit_interval: 1s}
     also:
       files:
-        sink: {s3: {bucket: %[4]q, format: json_lines, compression_format: GZIP, prefix: data/, error_output_prefix: failed/, buffer_interval: 2s}}
-`, s.name, s.endpoint, how, w.dir+"/lake")
-	if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+        sink: {s3: {bucket: {lake}, format: json_lines, compression_format: GZIP, prefix: data/, error_output_prefix: failed/, buffer_interval: 2s}}`)
 	crew := []*worker{w.start(), w.start(), w.start()}
 	kills := sized(*kills, 3)
 	for life := range kills {
@@ -134,6 +119,66 @@ pipelines:
 		t.Errorf("firehosed verify: %v", err)
 	}
 	w.wantOnce(s)
+}
+
+// streamWorld is a world whose records come from a stream.
+func streamWorld(t *testing.T, stream, endpoint, how, sink string) *world {
+	t.Helper()
+	w := &world{
+		t: t, dir: t.TempDir(), name: "web", rng: rand.New(rand.NewPCG(*seed, 2)), began: time.Now(),
+		place: place{env: []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b"}}, sum: figures{Test: t.Name(), Seed: *seed},
+	}
+	w.config = filepath.Join(w.dir, "firehosed.yaml")
+	config := fmt.Sprintf(`admin: {listen: "127.0.0.1:0"}
+pipelines:
+  web:
+    source:
+      kinesis: {streams: [%s], region: us-east-1, endpoint: %q, %s}
+    routes: [{table: web.clicks}]
+    sink:
+      %s
+`, stream, endpoint, how, strings.ReplaceAll(sink, "{lake}", strconv.Quote(w.dir+"/lake")))
+	if err := os.WriteFile(w.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// TestManyShards has one worker read 1,000 shards that are idle and 50 that are busy, into objects of 200 partitions, for
+// as long as -lasting says, and wants its memory to stay within the budget and what is promised beside it.
+func TestManyShards(t *testing.T) {
+	need(t, "readers")
+	const idle, busy, slots, budget = 1000, 50, 200, 256 // MiB, the default
+	srv := kinesistest.New()
+	t.Cleanup(srv.Close)
+	srv.Create("many", idle+busy)
+	web := httptest.NewServer(srv)
+	t.Cleanup(web.Close)
+	w := streamWorld(t, "many", web.URL, "start: trim_horizon", `s3: {bucket: {lake}, format: json_lines, compression_format: GZIP, prefix: "data/p=!{partitionKeyFromQuery:p}/", `+
+		`error_output_prefix: failed/, metadata_extraction_query: "{p: .p}", buffer_size: 64MiB, buffer_interval: 60s}`)
+	p := w.start()
+	w.until("the worker reads", p.reading, p)
+	shards := srv.Shards("many")[:busy]
+	text := strings.Repeat("0123456789abcdef", 20)
+	n := 0
+	for began := time.Now(); time.Since(began) < *lasting; time.Sleep(50 * time.Millisecond) {
+		for range 200 { // 4,000 records a second
+			srv.PutTo("many", shards[n%busy], strconv.Itoa(n), fmt.Appendf(nil, `{"n":%d,"p":%d,"text":"%s"}`, n, n*7919%slots, text))
+			n++
+		}
+		if err := p.alive(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	peak := p.peak(t)
+	p.stop(t)
+	t.Logf("%d records of %d busy shards in %v, %d shards idle, %d reads; peak memory %d MiB", n, busy, *lasting, idle, srv.Calls("GetRecords", ""), peak)
+	if limit := budget + *overhead; peak > limit {
+		t.Errorf("peak memory %d MiB, want at most %d", peak, limit)
+	}
+	if got := w.rows("web.clicks"); got < n/2 || got > n {
+		t.Errorf("%d rows of %d records", got, n)
+	}
 }
 
 // rows returns how many rows a table has, by the program's own status.

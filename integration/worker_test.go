@@ -110,7 +110,7 @@ func (p *worker) line(line []byte) {
 		p.mu.tail = p.mu.tail[max(0, len(p.mu.tail)-8):]
 	}
 	switch {
-	case e.Msg == "reading partitions":
+	case e.Msg == "reading partitions" || e.Msg == "reading shards":
 		p.mu.reading = true
 	case e.Kind == "data" && (e.Msg == staged || e.Msg == sent || e.Msg == decided):
 		p.mu.stage[e.Table] = e.Msg

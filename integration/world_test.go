@@ -27,6 +27,7 @@ var (
 	engines = flag.String("engines", "duckdb,pyiceberg", "that judge the tables: duckdb, pyiceberg, clickhouse")
 	binary  = flag.String("binary", "", "firehosed to test; default: built from this tree")
 	outage  = flag.Duration("outage", 30*time.Second, "how long the catalog is down in the test of the backlog")
+	lasting = flag.Duration("lasting", 20*time.Second, "how long the test of many shards goes on")
 	keep    = flag.String("keep", "", "folder for what the tests write; default: a temporary one")
 )
 
