@@ -68,6 +68,9 @@ type Config struct {
 	// in orders: {customer_id: long, price: "decimal(9, 2)"}.
 	Columns map[string]map[string]string `yaml:"columns"`
 
+	// Glue takes the types of columns of parquet from tables of the AWS Glue Data Catalog.
+	Glue GlueConfig `yaml:"glue"`
+
 	// MaxFileAge is the age at which staged objects that could not be committed are
 	// written again rather than published: clean-up jobs and lifecycle rules of the bucket
 	// may have removed them. Default 12h, at most 48h.
@@ -140,6 +143,10 @@ func (c Config) Validate() error {
 	}
 	if c.columnar() && c.CompressionFormat != "" && c.CompressionFormat != Uncompressed {
 		bad("compression_format: %q: parquet compresses its own pages: write UNCOMPRESSED, and codec", string(c.CompressionFormat))
+	}
+	errs = append(errs, c.Glue.validate()...)
+	if !c.columnar() && len(c.Glue.Tables) > 0 {
+		bad("glue: %s has no columns: write format: parquet, or remove it", cmp.Or(c.Format, FormatRaw))
 	}
 	if !c.columnar() && len(c.Columns) > 0 {
 		bad("columns: %s has none: write format: parquet, or remove them", cmp.Or(c.Format, FormatRaw))

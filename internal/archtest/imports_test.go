@@ -58,7 +58,7 @@ var livesIn = map[string][]string{
 	"github.com/apache/iceberg-go":     {"iceberg"},
 	"github.com/parquet-go/parquet-go": {"internal/parquetfile"},
 	"github.com/aws/aws-sdk-go-v2": {
-		"consumer/kafka", "consumer/kinesis", "consumer/directput", "iceberg", "sink", "pipeline/transform",
+		"consumer/kafka", "consumer/kinesis", "consumer/directput", "iceberg", "s3sink", "sink", "pipeline/transform",
 		"internal/objstore", "internal/awscfg", "integration",
 	},
 	"github.com/google/cel-go":                       {"pipeline/transform"},

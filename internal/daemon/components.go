@@ -72,6 +72,7 @@ type sinkKind struct {
 	control func(cfg any, pipeline string) (location string, reach objstore.Config) // of the control prefix
 	judges  func(cfg any, part *pure)                                               // sets what of it decides the fate of records
 	check   func(cfg any, t targets) error                                          // of what is configured for tables, by key
+	lookUp  func(ctx context.Context, cfg any) error                                // completes cfg by what others keep, before a worker begins; nil: all is in cfg
 	place   func(cfg any) string                                                    // where it writes: no two sinks of a pipeline have one
 	apart   string                                                                  // what makes it another
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ func s3Sink() sinkKind {
 			c := cfg.(*s3sink.Config)
 			part.Objects, part.Columns = c.Pure(), c.Columns
 		},
-		check: func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
+		check:  func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
+		lookUp: func(ctx context.Context, cfg any) error { return lookUpColumns(ctx, cfg.(*s3sink.Config)) },
 		place: func(cfg any) string {
 			c := cfg.(*s3sink.Config)
 			names, err := c.Pure().Names("table")
@@ -38,6 +40,16 @@ func s3Sink() sinkKind {
 		},
 		apart: "a prefix that begins otherwise, or a bucket,",
 	}
+}
+
+// lookUpColumns takes types from Glue.
+func lookUpColumns(ctx context.Context, cfg *s3sink.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, checkWait)
+	defer cancel()
+	if err := cfg.LookUpColumns(ctx); err != nil {
+		return fmt.Errorf("glue: %w", explain(err, cmp.Or(cfg.Glue.Endpoint, "Glue in "+cmp.Or(cfg.Glue.Region, "the region of the environment"))))
+	}
+	return nil
 }
 
 // checkS3Tables returns what is wrong with a configuration for what comes and where it
@@ -64,6 +76,11 @@ func checkS3Tables(cfg *s3sink.Config, t targets) error {
 			if _, err := schema.ParseType(cfg.Columns[table][column]); err != nil {
 				errs = append(errs, fmt.Errorf("columns.%s.%s: %w", table, column, err))
 			}
+		}
+	}
+	for _, table := range slices.Sorted(maps.Keys(cfg.Glue.Tables)) {
+		if problem := t.unreachable(table); problem != "" {
+			errs = append(errs, fmt.Errorf("glue.tables.%s: %s", table, problem))
 		}
 	}
 	for _, table := range t.named() {

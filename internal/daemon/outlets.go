@@ -103,6 +103,19 @@ func (p *Pipeline) validateOutlets() error {
 	return errors.Join(errs...)
 }
 
+// lookUp completes what the sinks of a pipeline are configured with.
+func (p *Pipeline) lookUp(ctx context.Context, name string) error {
+	var errs []error
+	for _, o := range p.outlets(name) {
+		sk, err := chosenSink(o.sink)
+		if err == nil && sk.lookUp != nil {
+			err = below(o.key+"."+sk.name, sk.lookUp(ctx, o.sink.cfg))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
 // apart reports sinks that would write to the same place.
 func apart(all []outlet) error {
 	var errs []error

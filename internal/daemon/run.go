@@ -144,6 +144,11 @@ func (d *daemon) pipelines() map[string]admin.Pipeline {
 func (d *daemon) prepare(ctx context.Context, asNew int64) error {
 	for _, name := range slices.Sorted(maps.Keys(d.file.Pipelines)) {
 		watched := d.metrics.Pipeline(name)
+		p := d.file.Pipelines[name]
+		if err := below("pipelines."+name, p.lookUp(ctx, name)); err != nil {
+			d.close(ctx)
+			return err
+		}
 		u, err := build(ctx, d.file, name, d.mem, d.log, watched)
 		if err != nil {
 			d.close(ctx)
