@@ -81,7 +81,7 @@ func TestMutants(t *testing.T) {
 			if err := os.WriteFile(overlay, js, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-run", protocolTests, "-timeout", "5m", ".", "-seeds", "150")
+			cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-failfast", "-run", protocolTests, "-timeout", "5m", ".", "-seeds", "150")
 			out, err := cmd.CombinedOutput()
 			died := regexp.MustCompile(`(?m)^--- FAIL: (\w+)|seed \d+: .*|panic: .*`).FindAllString(string(out), -1)
 			switch {
