@@ -71,6 +71,19 @@ func login(c CatalogConfig, err error) error {
 	return fmt.Errorf("the catalog refuses the login: check credential or token, and its rights: %w", err)
 }
 
+// CatalogIdentity tells catalogs apart whose tables are others': by address, and where
+// several are behind one, by the name that is asked for. It tells no secret.
+func (c Config) CatalogIdentity() string {
+	id := c.CatalogAddress()
+	if rest := c.Catalog.REST; rest != nil {
+		id += " " + rest.Warehouse
+	}
+	if glue := c.Catalog.Glue; glue != nil {
+		id += " " + glue.CatalogID
+	}
+	return id
+}
+
 // CatalogAddress returns where the catalog is, for people: a URL, a host, a file. It
 // tells no secret.
 func (c Config) CatalogAddress() string {

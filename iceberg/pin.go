@@ -73,6 +73,11 @@ func stricter(md icetable.Metadata, pinned json.RawMessage) (string, error) {
 	if err := holds(before, after); err != nil {
 		return err.Error(), nil //nolint:nilerr // the answer
 	}
+	for i := range now.Fields { // records are asked for a value by name
+		if f := &now.Fields[i]; was.Column(f.Name) == nil {
+			return fmt.Sprintf("required column %s (id %d) had another name", f.Name, f.ID), nil
+		}
+	}
 	return "", nil
 }
 

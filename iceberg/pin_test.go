@@ -127,6 +127,19 @@ func TestPromotedIsNotStricter(t *testing.T) {
 	r.must(r.commit(w, -1, 100))
 	r.require("n", icego.PrimitiveTypes.String)
 	r.wantHalt(r.commit(w, 100, 200), pipeline.HaltStricter)
+	r.require("-n", icego.PrimitiveTypes.Int64)
+	r.must(r.commit(w, 100, 200))
+
+	// Another name is another key of records.
+	md := r.meta()
+	fields := append([]icego.NestedField{}, md.CurrentSchema().Fields()...)
+	for i := range fields {
+		if f := &fields[i]; f.Name == "n" {
+			f.Name, f.Required = "m", true
+		}
+	}
+	r.must(r.srv.Apply("ns.t", icetable.NewAddSchemaUpdate(icego.NewSchema(nextSchemaID(md), fields...)), icetable.NewSetCurrentSchemaUpdate(-1)))
+	r.wantHalt(r.commit(w, 200, 300), pipeline.HaltStricter)
 }
 
 // TestPinnedOnce: a revision has one pin of a table, the one that was entered before the

@@ -303,6 +303,7 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 		return err
 	}
 	size := b.Bytes()
+	var seen []func() // told once the batch is through: a batch that fails comes again
 	for i := range all {
 		own, sink := b, all[i].Sink
 		if len(all) > 1 {
@@ -311,10 +312,17 @@ func (l *lane) judge(ctx context.Context, b *Batch, rev int64, late []lateTable)
 			}
 			own = b.Fork()
 		}
-		if err := l.take(ctx, own, course{rev, i}, size, late); err != nil {
+		tell, err := l.take(ctx, own, course{rev, i}, size, late)
+		if err != nil {
 			return sinkError(sink, err)
 		}
+		seen = append(seen, tell)
 		size = 0 // of the records, which came once
+	}
+	if late == nil {
+		for _, tell := range seen {
+			tell()
+		}
 	}
 	return nil
 }
@@ -332,28 +340,29 @@ func awaited(late []lateTable, sink string) bool {
 }
 
 // take takes a batch through the steps of one sink, which it leaves as rows of its
-// tables. size is that of the records, where they are counted.
-func (l *lane) take(ctx context.Context, b *Batch, c course, size int64, late []lateTable) error {
+// tables. size is that of the records, where they are counted. tell is for observers.
+func (l *lane) take(ctx context.Context, b *Batch, c course, size int64, late []lateTable) (tell func(), err error) {
 	span := b.Span
 	if err := l.process(ctx, b, c); err != nil {
-		return err
+		return nil, err
 	}
 	failpoint.Hit("route.afterRoute")
 	steps, err := l.stepsFor(c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	known, units, dead := l.p.ctl.Known(), b.units(), steps.DeadLetters
-	for _, part := range b.Parts {
+	rows := make([]int, len(b.Parts))
+	for i, part := range b.Parts {
 		lay := l.lay
 		if known.Forfeited(part.Table) {
 			lay = l.layForfeited
 		}
-		more, err := lay(ctx, b, part, c, dead, late)
+		n, more, err := lay(ctx, b, part, c, dead, late)
 		if err != nil {
-			return fmt.Errorf("table %q: %w", part.Table, err)
+			return nil, fmt.Errorf("table %q: %w", part.Table, err)
 		}
-		units += more
+		rows[i], units = n, units+more
 	}
 	if len(b.Rejects) > 0 && !known.Forfeited(dead) { // the dead-letter table is one more table
 		t := l.p.table(ctx, dead)
@@ -363,18 +372,20 @@ func (l *lane) take(ctx context.Context, b *Batch, c course, size int64, late []
 			}
 			return int(x.Sub - y.Sub)
 		})
-		rows, err := l.layRejects(b, t, c)
+		letters, err := l.layRejects(b, t, c)
 		if err != nil {
-			return fmt.Errorf("lay out dead letters: %w", err)
+			return nil, fmt.Errorf("lay out dead letters: %w", err)
 		}
 		l.feed(t, late)
-		t.take(ctx, b, rows, late)
-		rows.Data.Release()
+		t.take(ctx, b, letters, late)
+		letters.Data.Release()
 	}
-	if late == nil {
+	return func() {
+		for i, n := range rows {
+			l.p.obs.rows(b.Parts[i].Table, n)
+		}
 		l.p.obs.judged(span.Partition, steps.Sink, units, size, b)
-	}
-	return nil
+	}, nil
 }
 
 func (l *lane) stepsFor(c course) (*Steps, error) {
@@ -401,66 +412,65 @@ func (l *lane) stepsOf(rev int64) ([]Steps, error) {
 }
 
 // lay decodes one part and offers the rows. Rejects are found even for rows the
-// table has or lets go: the dead-letter table goes by its own watermark. more is how
-// many units the decoder found beyond those of the part, or less if they were not
-// judged.
-func (l *lane) lay(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (more int, err error) {
+// table has or lets go: the dead-letter table goes by its own watermark. n is how many rows
+// there are, more how many units the decoder found beyond those of the part, or less if they
+// were not judged.
+func (l *lane) lay(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (n, more int, err error) {
 	if late != nil && !wants(late, part.Table) && !wants(late, dead) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if len(part.Units) == 0 {
-		return 0, nil
+		return 0, 0, nil
 	}
 	t := l.p.table(ctx, part.Table)
 	pinned, bound, err := t.pinned(c.rev)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if !bound { // what it requires is not known, hence not what is a dead letter
 		if late != nil {
-			return 0, errUnbound
+			return 0, 0, errUnbound
 		}
 		first := b.Cursor(int(b.Record(part.Units[0])))
 		l.feed(t, late)
 		t.letGo(l.part, first)
-		l.p.table(ctx, dead).letGo(l.part, b.Span.From) // rejects of the stages too
-		return -len(part.Units), nil
+		letters := l.p.table(ctx, dead)
+		letters.awaits(t)
+		letters.letGo(l.part, b.Span.From) // rejects of the stages too
+		return 0, -len(part.Units), nil
 	}
 	l.feed(t, late)
 	part.Pinned = pinned
 	rows, err := l.decode(ctx, b, part, t, c)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { rows.Data.Release() }()
-	more = b.book(part, rows)
-	if late == nil {
-		l.p.obs.rows(part.Table, len(rows.Rec))
-	}
+	n, more = len(rows.Rec), b.book(part, rows)
 	t.take(ctx, b, rows, late)
-	return more, nil
+	return n, more, nil
 }
 
 // layForfeited is lay for a table that was given up: its rows are dropped. What is no row
 // of it stays a dead letter, or readers before and after would disagree.
-func (l *lane) layForfeited(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (more int, err error) {
+func (l *lane) layForfeited(ctx context.Context, b *Batch, part Part, c course, dead string, late []lateTable) (n, more int, err error) {
 	if len(part.Units) == 0 || late != nil && !wants(late, dead) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	if part.Pinned, _, err = newTable(l.p, part.Table).pinned(c.rev); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	rows, err := l.decodeFor(ctx, b, part, nil, c)
 	if err != nil {
-		return 0, fmt.Errorf("decode: %w", err)
+		return 0, 0, fmt.Errorf("decode: %w", err)
 	}
 	defer rows.Data.Release()
 	if err := checkRows(b, part, rows); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	more = b.book(part, rows)
 	b.Drop("forfeited", len(rows.Rec))
-	return more, nil
+	return 0, more, nil
 }
 
 // book takes over what a decoder left out of the rows of a part. more is how many units

@@ -48,3 +48,49 @@ func TestFork(t *testing.T) {
 		t.Errorf("%+v %+v %+v", b, one, two)
 	}
 }
+
+// TestLettersAwaitTheirTable: dead letters that cannot be known until a table is bound are
+// not read again meanwhile, or they would hold up those that can be brought up to date.
+func TestLettersAwaitTheirTable(t *testing.T) {
+	l := lanesOf("0")[0]
+	unbound, letters, other := l.p.table(t.Context(), "t"), l.p.table(t.Context(), "dead"), l.p.table(t.Context(), "o")
+	unbound.fail(t.Context(), errors.New("refused"))
+	letters.awaits(unbound)
+	letters.letGo(l.part, Cursor{At: "1"})
+	other.letGo(l.part, Cursor{At: "3"})
+	names := func() (all []string) {
+		late, _ := l.p.late(l.part)
+		for _, t := range late {
+			all = append(all, t.name)
+		}
+		return all
+	}
+	if got := names(); len(got) != 1 || got[0] != "o" {
+		t.Errorf("read again is for %v", got)
+	}
+	l.pos.done = Cursor{At: "9"}
+	if low, _ := l.low(); low.At != "1" {
+		t.Errorf("low is %q: the dead letters are missing from 1 on", low.At)
+	}
+	if err := unbound.sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(); len(got) != 2 {
+		t.Errorf("the table is there, and read again is for %v", got)
+	}
+}
+
+// TestForfeitedIsNotDown: nobody is to be alarmed by a table that was given up.
+func TestForfeitedIsNotDown(t *testing.T) {
+	l := lanesOf("0")[0]
+	tab := l.p.table(t.Context(), "t")
+	tab.fail(t.Context(), &Halt{Class: HaltRewound})
+	tab.letGo(l.part, Cursor{At: "1"})
+	if s := tab.status(); s.Halt == nil || s.Down == "" || s.Lagging != 1 {
+		t.Fatalf("%+v", s)
+	}
+	tab.leave(t.Context())
+	if s := tab.status(); s.Halt != nil || s.Down != "" || s.Lagging != 0 {
+		t.Errorf("%+v", s)
+	}
+}

@@ -142,7 +142,9 @@ func (t *table) status() TableStatus {
 	if !t.mu.began.IsZero() {
 		s.Committing = time.Since(t.mu.began)
 	}
-	if t.mu.down != nil {
+	if t.mu.left {
+		s.Lagging = 0 // nobody waits for it
+	} else if t.mu.down != nil {
 		s.Down, s.DownFor = t.mu.down.Error(), time.Since(t.mu.since)
 		errors.As(t.mu.down, &s.Halt)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"sync"
@@ -31,8 +32,9 @@ type table struct {
 	mu struct {
 		sync.Mutex
 		t      Table
-		left   bool  // it was given up: nobody waits for it
-		down   error // not nil: takes nothing until the ledger was read again
+		left   bool            // it was given up: nobody waits for it
+		waits  map[*table]bool // of dead letters: tables that could not be bound, so that what is no row of theirs is not known
+		down   error           // not nil: takes nothing until the ledger was read again
 		since  time.Time
 		marks  map[Partition]Cursor
 		lag    map[Partition]Cursor // rows from here on are missing
@@ -658,10 +660,39 @@ func (t *table) lags(part Partition) (from Cursor, gen int, ok bool) {
 	return from, t.mu.gen, ok && t.mu.down == nil && !t.mu.left
 }
 
+// awaits makes a dead-letter table that lets go wait for a table to be bound: until then
+// reading again would find out nothing.
+func (t *table) awaits(unbound *table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.waits == nil {
+		t.mu.waits = map[*table]bool{}
+	}
+	t.mu.waits[unbound] = true
+}
+
+// waiting reports whether a table that it awaits is still not to be had.
+func (t *table) waiting() bool {
+	t.mu.Lock()
+	waits := slices.Collect(maps.Keys(t.mu.waits))
+	t.mu.Unlock()
+	waiting := false
+	for _, o := range waits { // not under two tables' locks
+		if !o.up() && !o.gone() {
+			waiting = true
+			continue
+		}
+		t.mu.Lock()
+		delete(t.mu.waits, o)
+		t.mu.Unlock()
+	}
+	return waiting
+}
+
 // late lists the tables that can be brought up to date, and the lowest start.
 func (p *Pipeline) late(part Partition) (late []lateTable, from Cursor) {
 	for _, t := range p.all() {
-		if c, gen, ok := t.lags(part); ok {
+		if c, gen, ok := t.lags(part); ok && !t.waiting() {
 			if len(late) == 0 || c.At < from.At {
 				from = c
 			}

@@ -249,7 +249,7 @@ func (t *table) checksum(ctx context.Context, o *object) (string, error) {
 // them.
 func (a *auditor) list(ctx context.Context, was *register) error {
 	var strange []string
-	for _, folder := range a.t.names.folders() {
+	for _, folder := range a.t.names.Folders() {
 		for o, err := range a.t.sink.bucket.List(ctx, folder, "") {
 			if err != nil {
 				return err

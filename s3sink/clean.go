@@ -65,7 +65,7 @@ func (t *table) oldUploads(ctx context.Context) (old []objstore.Pending, err err
 	if err != nil {
 		return nil, fmt.Errorf("clean table %s: %w", t.name, err)
 	}
-	for _, folder := range t.names.folders() {
+	for _, folder := range t.names.Folders() {
 		for u, err := range t.sink.bucket.Uploads(ctx, folder) {
 			if err != nil {
 				return nil, fmt.Errorf("clean table %s: %w", t.name, err)

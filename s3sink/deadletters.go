@@ -24,9 +24,9 @@ const (
 	codeDecompression = "decompression"
 )
 
-// WithDeadLetters says which table holds dead letters: its rows are delivered as failed
-// records, under the error prefix. Default: none, so that dead letters need another sink.
-func WithDeadLetters(table string) Option { return func(s *Sink) { s.dead = table } }
+// WithDeadLetters says which tables hold dead letters, those of earlier revisions among
+// them: their rows are delivered as failed records, under the error prefix. Default: none, so that dead letters need another sink.
+func WithDeadLetters(is func(table string) bool) Option { return func(s *Sink) { s.dead = is } }
 
 // deadSchema is that of dead letters.
 func deadSchema() *schema.Schema {

@@ -17,7 +17,7 @@ func TestDeadLetters(t *testing.T) {
 	w := columnar(t)
 	w.cfg.Prefix, w.cfg.ErrorOutputPrefix = "data/", "failed/!{firehose:error-output-type}/"
 	k := w.worker()
-	k.sink.dead = "t"
+	k.sink.dead = func(table string) bool { return table == "t" }
 	tab := k.table()
 	b := batch(p0, 5, 9, "a")
 	b.Rejects = []pipeline.Reject{

@@ -80,7 +80,7 @@ func (d *delivery) write(ctx context.Context, b *pipeline.Batch, r *pipeline.Row
 		return err
 	}
 	switch {
-	case d.t.dead:
+	case d.t.dead():
 		return d.writeDead(ctx, b, r)
 	case d.t.columnar():
 		return d.writeColumns(ctx, b, r)

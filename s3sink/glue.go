@@ -79,7 +79,7 @@ func (c *Config) LookUpColumns(ctx context.Context) error {
 		all = map[string]map[string]string{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Glue.Tables)) {
-		found, err := c.Glue.columns(ctx, cl, c.Glue.Tables[name])
+		found, err := c.Glue.columns(ctx, cl, c.Glue.Tables[name], c.Columns[name])
 		if err != nil {
 			return fmt.Errorf("columns of table %s: %w", name, err)
 		}
@@ -90,8 +90,9 @@ func (c *Config) LookUpColumns(ctx context.Context) error {
 	return nil
 }
 
-// columns returns the types of the columns of a table, database.table.
-func (c GlueConfig) columns(ctx context.Context, cl *glue.Client, table string) (map[string]string, error) {
+// columns returns the types of the columns of a table, database.table, but those that are
+// declared.
+func (c GlueConfig) columns(ctx context.Context, cl *glue.Client, table string, declared map[string]string) (map[string]string, error) {
 	database, name, _ := strings.Cut(table, ".")
 	in := &glue.GetTableInput{DatabaseName: &database, Name: &name}
 	if c.CatalogID != "" {
@@ -109,6 +110,9 @@ func (c GlueConfig) columns(ctx context.Context, cl *glue.Client, table string) 
 	}
 	found := map[string]string{}
 	for _, col := range out.Table.StorageDescriptor.Columns {
+		if declared[aws.ToString(col.Name)] != "" {
+			continue
+		}
 		t, err := hiveType(aws.ToString(col.Type))
 		if err != nil {
 			return nil, fmt.Errorf("column %s of table %s: %w", aws.ToString(col.Name), table, err)

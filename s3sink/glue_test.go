@@ -52,7 +52,7 @@ func TestGlueColumns(t *testing.T) {
 		}
 		switch in.Name {
 		case "orders":
-			_, _ = w.Write([]byte(`{"Table":{"Name":"orders","StorageDescriptor":{"Columns":[{"Name":"id","Type":"bigint"},{"Name":"price","Type":"double"},
+			_, _ = w.Write([]byte(`{"Table":{"Name":"orders","StorageDescriptor":{"Columns":[{"Name":"id","Type":"bigint"},{"Name":"price","Type":"uniontype<double>"},
 				{"Name":"items","Type":"array<struct<sku:string,n:int>>"}]},"PartitionKeys":[{"Name":"day","Type":"string"}]}}`))
 		case "odd":
 			_, _ = w.Write([]byte(`{"Table":{"Name":"odd","StorageDescriptor":{"Columns":[{"Name":"u","Type":"uniontype<int>"}]}}}`))

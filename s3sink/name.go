@@ -193,8 +193,8 @@ func (n *Names) Keys() []PartitionKey { return n.keys }
 // slash.
 func (n *Names) Static() string { return n.data.static() }
 
-// folders returns the folders that all objects are in, with data and with failed records.
-func (n *Names) folders() []string {
+// Folders returns the folders that all objects are in, with data and with failed records.
+func (n *Names) Folders() []string {
 	data, failed := n.data.static(), n.failed.static()
 	switch {
 	case strings.HasPrefix(failed, data):

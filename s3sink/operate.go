@@ -72,7 +72,7 @@ func (t *table) inspect(ctx context.Context, in *Inspection) error {
 // gone returns the keys of a commit that are neither there nor can be completed.
 func (t *table) gone(ctx context.Context, m *manifest) (gone []string, err error) {
 	staged := map[string]bool{}
-	for _, folder := range t.names.folders() {
+	for _, folder := range t.names.Folders() {
 		for u, err := range t.sink.bucket.Uploads(ctx, folder) {
 			if err != nil {
 				return nil, fmt.Errorf("list uploads of table %s: %w", t.name, err)
@@ -163,7 +163,7 @@ func (s *Sink) Sums(table string) func(data arrow.RecordBatch) (func(row int, pl
 // come from alone.
 func (s *Sink) hashed(table string, data arrow.RecordBatch) (*array.Binary, error) {
 	switch {
-	case table == s.dead:
+	case s.dead(table):
 		l, err := asDeadLetters(data)
 		return l.payload, err
 	case s.cfg.columnar():

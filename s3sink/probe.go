@@ -88,7 +88,7 @@ func (s *Sink) warn(ctx context.Context, names *Names) {
 	if !ok {
 		return
 	}
-	for _, folder := range names.folders() {
+	for _, folder := range names.Folders() {
 		after, rule, err := b.AbortsUploads(ctx, folder)
 		switch {
 		case err != nil:

@@ -95,7 +95,7 @@ func (f *fleet) hire() {
 	f.wg.Go(func() {
 		for ctx.Err() == nil {
 			ctl := h.conn.Control()
-			sink, err := New(f.cfg, ctl, WithDeadLetters("dead"))
+			sink, err := New(f.cfg, ctl, WithDeadLetters(func(table string) bool { return table == "dead" }))
 			if err != nil {
 				f.Error(err)
 				return

@@ -64,7 +64,7 @@ func (t *table) layoutFor(laid *arrow.Schema) (*layout, error) {
 // the unit's bytes and the partition keys, always.
 func (t *table) Schema() *schema.Schema {
 	if !t.columnar() {
-		return t.plain
+		return t.plain()
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -101,7 +101,7 @@ func (t *table) openSchema(ctx context.Context) error {
 // any file uses it; whoever loses decides again on the winner's.
 func (t *table) Evolve(ctx context.Context, want *schema.Schema) (*schema.Schema, error) {
 	if !t.columnar() {
-		return t.plain, nil
+		return t.plain(), nil
 	}
 	if have := t.Schema(); have != nil {
 		if _, changed, _ := schema.MergeWithin(have, want, t.sink.cfg.MaxColumns); !changed {

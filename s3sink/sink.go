@@ -26,10 +26,10 @@ type Sink struct {
 	log      *slog.Logger
 	obs      Observer
 	base     func(table string) *schema.Schema
-	where    pipeline.Coordinates // nil: records are where their cursors say
-	dead     string               // the table of dead letters
-	framer   *Framer              // nil: columnar
-	pool     *parquetfile.Pool    // nil: not columnar
+	where    pipeline.Coordinates    // nil: records are where their cursors say
+	dead     func(table string) bool // tells tables of dead letters
+	framer   *Framer                 // nil: columnar
+	pool     *parquetfile.Pool       // nil: not columnar
 
 	pause      func(ctx context.Context, attempt int) error
 	now        func() time.Time
@@ -88,7 +88,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 	}
 	s := &Sink{
 		cfg: cfg, ctl: ctl, pipeline: ctl.Known().Stamp().Pipeline,
-		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} },
+		log: slog.New(slog.DiscardHandler), base: func(string) *schema.Schema { return &schema.Schema{ID: -1} }, dead: func(string) bool { return false },
 		pause: retry.Backoff{Min: 50 * time.Millisecond, Max: 5 * time.Second}.Wait, now: time.Now, settling: settling, chunk: chunkBytes, completers: completers, width: runtime.GOMAXPROCS(0), objectSize: cfg.bufferSize(), opening: newTurn(),
 	}
 	s.mu.tables = map[string]*table{}
@@ -183,10 +183,8 @@ func (s *Sink) handle(ctx context.Context, name string) (*table, error) {
 		if err != nil {
 			return nil, err
 		}
-		t = &table{sink: s, name: name, names: names, called: calledAs(local), dead: name == s.dead, turn: newTurn(), evolving: newTurn()}
-		if t.plain = t.plainSchema(); t.dead {
-			t.plain = deadSchema()
-		}
+		t = &table{sink: s, name: name, names: names, called: calledAs(local), turn: newTurn(), evolving: newTurn()}
+		t.rows, t.letters = t.plainSchema(), deadSchema()
 		t.mu.known, t.mu.lost = map[string]*manifest{}, map[string]bool{}
 		s.mu.tables[name] = t
 	}

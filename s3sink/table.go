@@ -13,12 +13,12 @@ import (
 
 // table is one table of a sink: a register, and objects under a prefix.
 type table struct {
-	sink   *Sink
-	name   string
-	names  *Names
-	called *regexp.Regexp // what its objects are called
-	dead   bool           // it holds dead letters
-	plain  *schema.Schema // of records as they came, and of dead letters
+	sink    *Sink
+	name    string
+	names   *Names
+	called  *regexp.Regexp // what its objects are called
+	rows    *schema.Schema // of records as they came
+	letters *schema.Schema // of dead letters
 
 	turn     turn // one commit, or one binding
 	evolving turn // one change of the schema
@@ -38,7 +38,18 @@ var _ pipeline.Table = (*table)(nil)
 func (t *table) store() pipeline.Store { return t.sink.ctl.Store() }
 
 // columnar tells whether the table's objects are files of columns.
-func (t *table) columnar() bool { return t.sink.cfg.columnar() && !t.dead }
+func (t *table) columnar() bool { return t.sink.cfg.columnar() && !t.dead() }
+
+// dead tells whether it is a table of dead letters, of whatever revision.
+func (t *table) dead() bool { return t.sink.dead(t.name) }
+
+// plain is the schema of rows that are no columns of parquet.
+func (t *table) plain() *schema.Schema {
+	if t.dead() {
+		return t.letters
+	}
+	return t.rows
+}
 
 // owner is what the objects of a commit are stored with, so that whoever completes them
 // knows them.

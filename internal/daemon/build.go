@@ -64,7 +64,12 @@ func build(ctx context.Context, f *File, name string, mem memory, log *slog.Logg
 		return nil, fmt.Errorf("pipeline %q: source %s: %w", name, so.name, err)
 	}
 	d.columns, d.where = so.columns(p.Source.cfg), so.where
-	u.where, u.plan = so.where, planOf(name, mem.decoders, u.src.unpack, watched)
+	letters := &letterTables{}
+	d.dead = letters.has
+	u.where, u.plan = so.where, planOf(name, mem.decoders, u.src.unpack, watched, letters)
+	for _, o := range p.outlets(name) {
+		letters.add(o.table(o.dead)) // before there is a revision
+	}
 	intervals, err := u.buildSinks(&p, d)
 	if err != nil {
 		u.close(ctx)
@@ -102,16 +107,12 @@ func (u *unit) buildSinks(p *Pipeline, d deps) (map[string]time.Duration, error)
 		for _, table := range to.named() {
 			u.tables = append(u.tables, o.table(table))
 		}
-		d.dead = o.table(o.dead)
 		built, err := sk.build(o.sink.cfg, d)
 		if err != nil {
 			return nil, fmt.Errorf("pipeline %q: %s.%s: %w", u.name, o.key, sk.name, err)
 		}
-		if all[o.name] = built; o.name == "" {
-			u.snk = built
-		} else {
-			u.snk = all.joined() // also to be closed
-		}
+		all[o.name] = built
+		u.snk = all.joined() // if the next cannot be built, these are to be closed
 	}
 	return all.intervals(), nil
 }

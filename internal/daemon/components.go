@@ -34,14 +34,14 @@ type deps struct {
 	name    string // of the pipeline
 	log     *slog.Logger
 	share   *pipeline.Share
-	budget  int64                // of the process, in bytes
-	ctl     *pipeline.Control    // of sinks
-	store   pipeline.Store       // of sources: what has to be remembered, in the control prefix
-	starts  kinesis.Starts       // of sources: where reading would begin now
-	columns *schema.Schema       // of sinks: what the source knows of each record
-	where   pipeline.Coordinates // of sinks: how rows say where their records were
-	dead    string               // of sinks: the dead-letter table
-	watched *telemetry.Watched   // of sinks: who counts; nil: nobody
+	budget  int64                   // of the process, in bytes
+	ctl     *pipeline.Control       // of sinks
+	store   pipeline.Store          // of sources: what has to be remembered, in the control prefix
+	starts  kinesis.Starts          // of sources: where reading would begin now
+	columns *schema.Schema          // of sinks: what the source knows of each record
+	where   pipeline.Coordinates    // of sinks: how rows say where their records were
+	dead    func(table string) bool // of sinks: tells dead-letter tables, of all revisions
+	watched *telemetry.Watched      // of sinks: who counts; nil: nobody
 }
 
 // sourceKind is a source to choose, with what must be known of it before it is built.
@@ -73,7 +73,7 @@ type sinkKind struct {
 	judges  func(cfg any, part *pure)                                               // sets what of it decides the fate of records
 	check   func(cfg any, t targets) error                                          // of what is configured for tables, by key
 	lookUp  func(ctx context.Context, cfg any) error                                // completes cfg by what others keep, before a worker begins; nil: all is in cfg
-	place   func(cfg any) string                                                    // where it writes: no two sinks of a pipeline have one
+	places  func(cfg any) []string                                                  // where it writes: those of two sinks of a pipeline begin with none of each other's
 	apart   string                                                                  // what makes it another
 }
 

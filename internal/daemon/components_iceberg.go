@@ -24,11 +24,8 @@ func sinks() []sinkKind {
 		},
 		judges: func(cfg any, part *pure) { part.Columns = icebergColumns(cfg.(*iceberg.Config)) },
 		check:  func(cfg any, t targets) error { return checkIcebergTables(cfg.(*iceberg.Config), t) },
-		place: func(cfg any) string {
-			c := cfg.(*iceberg.Config)
-			return c.CatalogAddress() + " " + c.Warehouse
-		},
-		apart: "a catalog or warehouse",
+		places: func(cfg any) []string { return []string{cfg.(*iceberg.Config).CatalogIdentity() + "\n"} },
+		apart:  "a catalog",
 	}, s3Sink()}
 }
 
@@ -49,9 +46,9 @@ func icebergColumns(cfg *iceberg.Config) map[string]map[string]string {
 
 // ownColumns returns the columns that firehosed fills itself, of every table: what
 // the source knows of each record, and what the dead-letter table has instead.
-func ownColumns(meta *schema.Schema, dead string) func(table string) *schema.Schema {
+func ownColumns(meta *schema.Schema, dead func(table string) bool) func(table string) *schema.Schema {
 	return func(table string) *schema.Schema {
-		if table == dead {
+		if dead(table) {
 			return decode.DeadLetterSchema(meta)
 		}
 		s := &schema.Schema{ID: -1}
@@ -63,7 +60,7 @@ func ownColumns(meta *schema.Schema, dead string) func(table string) *schema.Sch
 
 // checkIcebergTables returns what is wrong with the tables of a configuration.
 func checkIcebergTables(cfg *iceberg.Config, t targets) error {
-	errs := []error{cfg.CheckTables(ownColumns(t.meta, t.dead), config.Suggest)}
+	errs := []error{cfg.CheckTables(ownColumns(t.meta, func(table string) bool { return table == t.dead }), config.Suggest)}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Tables)) {
 		if problem := t.unreachable(name); problem != "" {
 			errs = append(errs, fmt.Errorf("tables.%s: %s", name, problem))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/firehosed/firehosed/internal/inspect"
 	"github.com/firehosed/firehosed/internal/objstore"
@@ -30,15 +31,18 @@ func s3Sink() sinkKind {
 		},
 		check:  func(cfg any, t targets) error { return checkS3Tables(cfg.(*s3sink.Config), t) },
 		lookUp: func(ctx context.Context, cfg any) error { return lookUpColumns(ctx, cfg.(*s3sink.Config)) },
-		place: func(cfg any) string {
+		places: func(cfg any) (all []string) {
 			c := cfg.(*s3sink.Config)
 			names, err := c.Pure().Names("table")
 			if err != nil {
-				return c.Bucket + " " + c.Prefix // it is reported
+				return nil // it is reported
 			}
-			return c.Bucket + " " + names.Static()
+			for _, folder := range names.Folders() {
+				all = append(all, strings.TrimSuffix(c.Bucket, "/")+"/"+folder)
+			}
+			return all
 		},
-		apart: "a prefix that begins otherwise, or a bucket,",
+		apart: "a prefix and an error_output_prefix",
 	}
 }
 
@@ -180,7 +184,7 @@ func (a *asObjects) decoder(table string) (*decode.Bytes, error) {
 
 func newS3(cfg s3sink.Config, d deps) (*sink, error) {
 	opts := []s3sink.Option{
-		s3sink.WithLogger(d.log), s3sink.WithColumns(ownColumns(d.columns, "")), s3sink.WithDeadLetters(d.dead), s3sink.WithCoordinates(d.where),
+		s3sink.WithLogger(d.log), s3sink.WithColumns(ownColumns(d.columns, func(string) bool { return false })), s3sink.WithDeadLetters(d.dead), s3sink.WithCoordinates(d.where),
 	}
 	if d.watched != nil {
 		opts = append(opts, s3sink.WithObserver(s3sink.Observer{Sent: d.watched.Sent, Object: d.watched.File}))

@@ -328,12 +328,12 @@ func TestPureOfObjects(t *testing.T) {
 func TestPlan(t *testing.T) {
 	rev := pipeline.Revision{Number: 3, Rules: rulesVersion}
 	text := []byte(`{"routes":[{"topic":"a","table":"x.y"}],"json":{"max_depth":3,"empty":"skip"},"dead_letters":"d","columns":{"x.y":{"n":"decimal(9, 2)"}}}`)
-	if _, err := planOf("shop", nil, nil, nil)(rev, text, nil); err != nil {
+	if _, err := planOf("shop", nil, nil, nil, &letterTables{})(rev, text, nil); err != nil {
 		t.Error(err)
 	}
 	f := func(rev pipeline.Revision, text, want string) {
 		t.Helper()
-		if _, err := planOf("shop", nil, nil, nil)(rev, []byte(text), nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := planOf("shop", nil, nil, nil, &letterTables{})(rev, []byte(text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
 	}

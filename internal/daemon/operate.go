@@ -44,10 +44,20 @@ func (u *unit) mine(ctx context.Context) error {
 	if err := u.ctl.Own(ctx); err != nil {
 		return fmt.Errorf("pipeline %q: %w", u.name, explain(err, u.store.Location("")))
 	}
-	if _, err := u.ctl.Read(ctx); err != nil {
+	log, err := u.ctl.Read(ctx)
+	if err != nil {
 		return fmt.Errorf("pipeline %q: %w", u.name, err)
 	}
+	u.learn(ctx, log)
 	return nil
+}
+
+// learn takes note of where dead letters went under the revisions of a log. One that
+// cannot be planned by this binary is told of by who needs it.
+func (u *unit) learn(ctx context.Context, log *pipeline.Decisions) {
+	for _, r := range log.Revisions() {
+		_, _ = u.ctl.Steps(ctx, r, u.plan, nil)
+	}
 }
 
 // keeper is a sink whose tables an operator can put in order.

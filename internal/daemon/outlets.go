@@ -119,23 +119,30 @@ func (p *Pipeline) lookUp(ctx context.Context, name string) error {
 // apart reports sinks that would write to the same place.
 func apart(all []outlet) error {
 	var errs []error
-	seen := map[string]string{}
-	for _, o := range all {
-		sk, err := chosenSink(o.sink)
-		if err != nil {
+	kinds := make([]sinkKind, len(all))
+	for i, o := range all {
+		var err error
+		if kinds[i], err = chosenSink(o.sink); err != nil {
 			return err
 		}
-		place := sk.name + " " + sk.place(o.sink.cfg)
-		if first, taken := seen[place]; taken {
-			errs = append(errs, fmt.Errorf("%s.%s: writes to the same place as %s: give it %s of its own", o.key, sk.name, first, sk.apart))
-			continue
+		for k, first := range all[:i] {
+			if kinds[k].name == kinds[i].name && overlap(kinds[i].places(o.sink.cfg), kinds[i].places(first.sink.cfg)) {
+				errs = append(errs, fmt.Errorf("%s.%s: writes to the same place as %s: give it %s of its own", o.key, kinds[i].name, first.key, kinds[i].apart))
+				break
+			}
 		}
-		seen[place] = o.key
 	}
 	return errors.Join(errs...)
 }
 
-// outletSinks are the sinks of a pipeline that has several, by name.
+// overlap reports whether a place of one lies in a place of the other.
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool {
+		return slices.ContainsFunc(b, func(y string) bool { return strings.HasPrefix(x, y) || strings.HasPrefix(y, x) })
+	})
+}
+
+// outletSinks are the sinks of a pipeline, by name.
 type outletSinks map[string]*sink
 
 // of returns the sink that a table belongs to.

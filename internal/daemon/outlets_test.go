@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -116,6 +117,50 @@ func TestSeveralSinks(t *testing.T) {
 	l.committed("archive:by.a", 1)
 	verified()
 	l.end()
+
+	// And the last of them: the first sink does not take its tables for its own.
+	file = write(t, quick(addr, lake, ""))
+	l = start(t, file)
+	l.wait("what keeps the revision from beginning", func() bool {
+		return strings.Contains(l.log.String(), `put also.archive back, or firehosed table forfeit`)
+	})
+	l.end()
+}
+
+// TestLettersOfARevision: dead letters of a revision go to the table that it names, as
+// dead letters, also when they are read again under another one, by verify for example.
+func TestLettersOfARevision(t *testing.T) {
+	addr, bucket := broker(t), t.TempDir()
+	config := func(letters string) string {
+		return write(t, quickS3(addr, bucket)+"    dead_letters: "+letters+"\n")
+	}
+	for i, letters := range []string{"first", "second"} {
+		produce(t, addr, `{"id":1}`, `[broken`)
+		file := config(letters)
+		l := start(t, file)
+		l.committed(letters, 1)
+		l.committed("shop.orders", 1)
+		if code := l.end(); code != ExitOK {
+			t.Errorf("exit code %d", code)
+		}
+		code, out, errs := firehosed(t, nil, "verify", "-c", file)
+		if want := fmt.Sprintf("%d units judged", 2*(i+1)); code != ExitOK || !strings.Contains(out, want) || !strings.Contains(out, "proven") {
+			t.Errorf("verify: %d %s%s", code, out, errs)
+		}
+		if code, out, errs := firehosed(t, nil, "status", "-c", file); code != ExitOK || !strings.Contains(out, "table first") {
+			t.Errorf("status: %d %s%s", code, out, errs)
+		}
+	}
+}
+
+func quickS3(addr, bucket string) string {
+	return fmt.Sprintf(`
+admin: {listen: 127.0.0.1:0}
+pipelines:
+  shop:
+    source: {kafka: {brokers: [%q], topics: [orders], instance_id: w, session_timeout: 6s}}
+    sink: {s3: {bucket: %q, format: json_lines, buffer_interval: 0s}}
+`, addr, bucket)
 }
 
 // TestSinkMistakes: what people get wrong about more sinks, in one line each.
@@ -129,9 +174,14 @@ func TestSinkMistakes(t *testing.T) {
 	}
 	f(`{a: {}}`, `also.a.sink: is missing: write, for example, sink: {s3: {bucket: archive}}`)
 	f(`{A: {sink: {s3: {bucket: b}}}}`, `also.A: a sink's name has 1 to 64 lower-case letters`)
-	f(`{a: {sink: {iceberg: {warehouse: ./lake}}}}`, `also.a.sink.iceberg: writes to the same place as sink: give it a catalog or warehouse of its own`)
+	f(`{a: {sink: {iceberg: {warehouse: ./lake}}}}`, `also.a.sink.iceberg: writes to the same place as sink: give it a catalog of its own`)
+	f(`{a: {sink: {iceberg: {warehouse: s3://b, catalog: {rest: {uri: "http://c", warehouse: w}}, control: s3://b/c}}}, b: {sink: {iceberg: {warehouse: s3://d, catalog: {rest: {uri: "http://c", warehouse: w}}, control: s3://b/c}}}}`,
+		`also.b.sink.iceberg: writes to the same place as also.a.sink`)
 	f(`{a: {sink: {s3: {bucket: ./b, prefix: x/}}}, b: {sink: {s3: {bucket: ./b, prefix: "x/!{timestamp:yyyy}/", error_output_prefix: failed/}}}}`,
-		`also.b.sink.s3: writes to the same place as also.a.sink: give it a prefix that begins otherwise, or a bucket, of its own`)
+		`also.b.sink.s3: writes to the same place as also.a.sink: give it a prefix and an error_output_prefix of its own`)
+	f(`{a: {sink: {s3: {bucket: ./b, prefix: x/}}}, b: {sink: {s3: {bucket: ./b}}}}`, `also.b.sink.s3: writes to the same place as also.a.sink`)
+	f(`{a: {sink: {s3: {bucket: ./b, prefix: x/, error_output_prefix: f/}}}, b: {sink: {s3: {bucket: ./b, prefix: y/, error_output_prefix: f/}}}}`,
+		`also.b.sink.s3: writes to the same place as also.a.sink`)
 	f(`{a: {source_backup: true, sink: {s3: {bucket: ./b, format: parquet}}}}`, `also.a.source_backup: keeps records as they are: it wants sink: {s3: {format: raw}}`)
 	f(`{a: {source_backup: true, sink: {iceberg: {warehouse: ./other}}}}`, `also.a.source_backup: keeps records as they are`)
 	f(`{a: {routes: [{field: type, table: "{value}"}], sink: {s3: {bucket: ./b, format: json_lines}}}}`, `also.a.routes[0].field: "type" is no JSON pointer`)

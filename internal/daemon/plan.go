@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/firehosed/firehosed/internal/telemetry"
 	"github.com/firehosed/firehosed/pipeline"
@@ -16,10 +17,10 @@ import (
 )
 
 // planOf returns how the steps of a revision of the named pipeline are built from
-// its pure part. Lanes decode with what decoders lends. unpack returns the stage
-// that comes first; it and watched may be nil.
-func planOf(name string, decoders *decode.Pool, unpack func(*pure) pipeline.Stage, watched *telemetry.Watched) pipeline.Plan {
-	p := planner{name, decoders, unpack, watched}
+// its pure part, and notes in letters where dead letters go. Lanes decode with what
+// decoders lends. unpack returns the stage that comes first; it and watched may be nil.
+func planOf(name string, decoders *decode.Pool, unpack func(*pure) pipeline.Stage, watched *telemetry.Watched, letters *letterTables) pipeline.Plan {
+	p := planner{name, decoders, unpack, watched, letters}
 	return func(rev pipeline.Revision, text []byte, admit pipeline.Admit) (func() []pipeline.Steps, error) {
 		part, err := parsePure(rev, text)
 		if err != nil {
@@ -54,6 +55,18 @@ type planner struct {
 	decoders *decode.Pool
 	unpack   func(*pure) pipeline.Stage
 	watched  *telemetry.Watched
+	letters  *letterTables
+}
+
+// letterTables are the tables that dead letters went to under a revision that steps were
+// made of. Safe for concurrent use.
+type letterTables struct{ names sync.Map }
+
+func (l *letterTables) add(table string) { l.names.Store(table, true) }
+
+func (l *letterTables) has(table string) bool {
+	_, ok := l.names.Load(table)
+	return ok
 }
 
 // steps returns what makes the steps for one sink.
@@ -63,6 +76,7 @@ func (p *planner) steps(sink string, part *pure, rev pipeline.Revision, admit pi
 		return nil, err
 	}
 	opts, dead := part.JSON.options(), wholeName(sink, part.DeadLetters)
+	p.letters.add(dead)
 	route := decode.RouteConfig{Rules: part.rules(p.name, sink), Reserved: []string{dead}, Options: opts, Whole: part.asTheyCame()}
 	if part.Objects.Format != "" {
 		route.BadTable = func(name string) string {

@@ -125,6 +125,7 @@ func (u *unit) state(ctx context.Context) pipelineState {
 	if n := len(log.Entries); n > 0 {
 		st.Last = log.Entries[n-1].At
 	}
+	u.learn(ctx, log)
 	parts, err := u.src.Partitions(ctx)
 	u.tableStates(ctx, &st, log, parts)
 	for i := range st.Tables {

@@ -58,7 +58,7 @@ func (f *File) plans() error {
 		}
 		text, err := pureOf(name, &p, so)
 		if err == nil {
-			_, err = planOf(name, nil, nil, nil)(pipeline.Revision{Rules: rulesVersion}, text, nil)
+			_, err = planOf(name, nil, nil, nil, &letterTables{})(pipeline.Revision{Rules: rulesVersion}, text, nil)
 		}
 		if err != nil {
 			return &exitError{ExitUsage, fmt.Errorf("pipelines.%s: %w", name, err)}
