@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis"
 )
 
@@ -30,16 +32,39 @@ func (s *Source) Check(ctx context.Context) error {
 	}
 	var errs []error
 	for _, name := range s.cfg.Streams {
-		st, err := dir.look(ctx, name)
-		if err == nil {
-			err = s.checkReads(ctx, st)
-		}
-		if err == nil && s.cfg.FanOut != "" {
-			err = s.checkConsumer(ctx, st)
+		err := s.checkStream(ctx, dir, name)
+		for range checkTries - 1 {
+			if !brokeOff(err) || pause(ctx, jitter(checkPause)) != nil {
+				break
+			}
+			err = s.checkStream(ctx, dir, name)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+const (
+	checkTries = 5
+	checkPause = time.Second
+)
+
+// brokeOff reports whether the service answered, and its answer was cut short, which the
+// SDK does not try again.
+func brokeOff(err error) bool {
+	var answer *awshttp.ResponseError
+	return errors.As(err, &answer) && answer.HTTPStatusCode() == http.StatusOK && codeOf(err) == ""
+}
+
+func (s *Source) checkStream(ctx context.Context, dir *directory, name string) error {
+	st, err := dir.look(ctx, name)
+	if err == nil {
+		err = s.checkReads(ctx, st)
+	}
+	if err == nil && s.cfg.FanOut != "" {
+		err = s.checkConsumer(ctx, st)
+	}
+	return err
 }
 
 // checkReads reads the tip of a shard.
@@ -50,9 +75,9 @@ func (s *Source) checkReads(ctx context.Context, st *stream) error {
 		}
 		it, err := s.client().GetShardIterator(ctx, place{kind: atTime, time: s.dir().clock()}.iterator(st.partition(id)))
 		if err == nil {
-			_, err = s.client().GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: it.ShardIterator, StreamARN: &st.arn}, once)
+			_, err = s.client().GetRecords(ctx, &kinesis.GetRecordsInput{ShardIterator: it.ShardIterator, StreamARN: &st.arn})
 		}
-		if err != nil && !isThrottled(err) { // others read it, so it can be read
+		if err != nil && !isThrottled(err) && codeOf(err) != errExpired { // else it can be read
 			return fmt.Errorf("read stream %q: %w", st.name, explain(err, s.cfg))
 		}
 		return nil

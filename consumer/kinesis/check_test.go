@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -40,6 +41,20 @@ func TestCheck(t *testing.T) {
 		f("no right to read", w.config(), "GetRecords AccessDeniedException", `streams: the credentials found may not read`)
 		f("no right to decrypt", w.config(), "GetRecords KMSAccessDeniedException", "kms:Decrypt")
 		f("somebody else reads", w.config(), "GetRecords ProvisionedThroughputExceededException")
+		f("an iterator that is old already", w.config(), "GetRecords ExpiredIteratorException")
+		for _, op := range []string{"ListShards", "GetShardIterator", "GetRecords", "DescribeStreamSummary"} { // a connection that breaks once
+			broken := false
+			w.Hook(func(c kinesistest.Call) error {
+				if c.Op == op && !broken {
+					broken = true
+					return errors.New("the connection breaks")
+				}
+				return nil
+			})
+			if err := w.source(w.config()).Check(w.Context()); err != nil || !broken {
+				w.Errorf("%s breaks once: %v", op, err)
+			}
+		}
 		f("no right to the consumer", w.fanOut(), "DescribeStreamConsumer AccessDeniedException", "fan_out_consumer: the credentials may not look")
 	})
 }
