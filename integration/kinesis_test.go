@@ -41,7 +41,7 @@ func TestKinesis(t *testing.T) {
 		hindered(srv, *seed)
 		web := httptest.NewServer(srv)
 		t.Cleanup(web.Close)
-		s := newStream(t, web.URL, sized(*records, 20_000))
+		s := newStream(t, web.URL, sized(*records, 20_000), func(o *kinesis.Options) { o.HTTPClient = srv }) // what is put twice would be there twice
 		if _, err := s.cl.UpdateMaxRecordSize(t.Context(), &kinesis.UpdateMaxRecordSizeInput{
 			StreamARN: aws.String(kinesistest.ARN(s.name)), MaxRecordSizeInKiB: aws.Int32(10240),
 		}); err != nil {
@@ -262,7 +262,7 @@ type dataStream struct {
 // bigText is the length of the long text of a large record, which has 10 MiB with all the rest.
 const bigText = 10<<20 - 200
 
-func newStream(t *testing.T, endpoint string, total int) *dataStream {
+func newStream(t *testing.T, endpoint string, total int, how ...func(*kinesis.Options)) *dataStream {
 	t.Helper()
 	s := &dataStream{t: t, name: fmt.Sprintf("it-%d", time.Now().UnixNano()), total: total, endpoint: endpoint}
 	s.cl = kinesis.New(kinesis.Options{
@@ -270,7 +270,7 @@ func newStream(t *testing.T, endpoint string, total int) *dataStream {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "a", SecretAccessKey: "b"}, nil
 		}),
-	})
+	}, how...)
 	if _, err := s.cl.CreateStream(t.Context(), &kinesis.CreateStreamInput{StreamName: &s.name, ShardCount: aws.Int32(2)}); err != nil {
 		t.Fatalf("create stream: %v", err)
 	}
@@ -356,6 +356,12 @@ func (s *dataStream) reshard(rng *rand.Rand) {
 func (s *dataStream) open() (open []types.Shard) {
 	s.t.Helper()
 	out, err := s.cl.ListShards(s.t.Context(), &kinesis.ListShardsInput{StreamName: &s.name})
+	for range 10 {
+		if err == nil {
+			break
+		}
+		out, err = s.cl.ListShards(s.t.Context(), &kinesis.ListShardsInput{StreamName: &s.name}) // the service may be one that breaks off
+	}
 	if err != nil {
 		s.t.Fatalf("list shards: %v", err)
 	}
