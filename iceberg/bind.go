@@ -2,7 +2,6 @@ package iceberg
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -190,7 +189,10 @@ func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Sta
 		if log.Stamp().Newer(st) {
 			return nil, fmt.Errorf("bind table %s under %v: %w: the control log is at %v", t.name, st, pipeline.ErrStale, log.Stamp())
 		}
-		e := t.boundEntry(md, st.Rev, pin)
+		e := &pipeline.Entry{
+			Kind: pipeline.KindBound, Table: t.name, Rev: st.Rev,
+			Identifier: slices.Clone(t.ident), UUID: md.TableUUID().String(), Pinned: pin,
+		}
 		if rebinding {
 			if e.Pinned = log.BoundFor(t.name, st.Rev).Pinned; e.Pinned == nil && pin != nil {
 				e.Pinned = nothing
@@ -199,13 +201,6 @@ func (t *table) enter(ctx context.Context, md icetable.Metadata, st pipeline.Sta
 		return e, nil
 	})
 	return err
-}
-
-func (t *table) boundEntry(md icetable.Metadata, rev int64, pin json.RawMessage) *pipeline.Entry {
-	return &pipeline.Entry{
-		Kind: pipeline.KindBound, Table: t.name, Rev: rev,
-		Identifier: slices.Clone(t.ident), UUID: md.TableUUID().String(), Pinned: pin,
-	}
 }
 
 func isReserved(column string) bool {

@@ -41,9 +41,8 @@ type outlet struct {
 	key    string // in the configuration
 	sink   component
 	routes []Route
-	dead   string // its dead-letter table, as it calls it
-	unpack transform.UnpackConfig
-	backup bool
+	dead   string                 // its dead-letter table, as it calls it
+	unpack transform.UnpackConfig // nothing for a backup of the source
 }
 
 // outlets returns the sinks of a pipeline, the first one first.
@@ -53,12 +52,12 @@ func (p *Pipeline) outlets(name string) []outlet {
 		a := p.Also[also]
 		o := outlet{
 			name: also, key: "also." + also + ".sink", sink: a.Sink.component, routes: a.Routes, unpack: p.Unpack,
-			dead: cmp.Or(a.DeadLetters, name+"_dlq"), backup: a.SourceBackup,
+			dead: cmp.Or(a.DeadLetters, name+"_dlq"),
 		}
 		if o.routes == nil {
 			o.routes = p.Routes
 		}
-		if o.backup {
+		if a.SourceBackup {
 			o.unpack = transform.UnpackConfig{}
 		}
 		all = append(all, o)

@@ -30,8 +30,7 @@ type pure struct {
 	WrongShard  string                       `yaml:"kpl_wrong_shard"` // of the source kinesis
 	Unpack      transform.UnpackConfig       `yaml:"unpack"`
 	Objects     s3sink.Pure                  `yaml:"objects"` // of the sink s3
-	Backup      bool                         `yaml:"source_backup"`
-	Also        map[string]pure              `yaml:"also"` // of the additional sinks
+	Also        map[string]pure              `yaml:"also"`    // of the additional sinks
 }
 
 // asTheyCame tells whether units are kept as they came, each a row.
@@ -69,7 +68,7 @@ func pureOf(name string, p *Pipeline, so sourceKind) ([]byte, error) {
 
 // pureOutlet returns what decides the fate of records for one sink.
 func pureOutlet(p *Pipeline, o *outlet, so sourceKind) (pure, error) {
-	part := pure{JSON: p.JSON, DeadLetters: o.dead, Unpack: o.unpack, Backup: o.backup}
+	part := pure{JSON: p.JSON, DeadLetters: o.dead, Unpack: o.unpack}
 	for _, r := range o.routes {
 		if r.Field != "" {
 			r.MaxTables = cmp.Or(r.MaxTables, defaultMaxTables)
