@@ -54,11 +54,12 @@ func (d *delivery) create(l *layout, p *part) (*dataFile, error) {
 	return f, nil
 }
 
-func (f *dataFile) write(rec arrow.RecordBatch) error {
+// write appends the rows of rec that have the indexes rows; nil: all.
+func (f *dataFile) write(rec arrow.RecordBatch, rows []int32) error {
 	if f.sort == nil {
-		return f.encode(rec)
+		return f.encode(rec, rows)
 	}
-	sorted, err := f.sort.add(rec)
+	sorted, order, err := f.sort.add(rec, rows)
 	if err != nil {
 		return fmt.Errorf("encode rows into %s: %w", f.path, err)
 	}
@@ -67,11 +68,11 @@ func (f *dataFile) write(rec arrow.RecordBatch) error {
 		return nil
 	}
 	defer sorted.Release()
-	return f.encode(sorted)
+	return f.encode(sorted, order)
 }
 
-func (f *dataFile) encode(rec arrow.RecordBatch) error {
-	if err := f.enc.Write(rec); err != nil {
+func (f *dataFile) encode(rec arrow.RecordBatch, rows []int32) error {
+	if err := f.enc.WriteRows(rec, rows); err != nil {
 		return fmt.Errorf("encode rows into %s: %w", f.path, err)
 	}
 	f.book(f.enc.Held(), f.enc.Size())
@@ -89,12 +90,12 @@ func (f *dataFile) book(held, size int64) {
 // of it.
 func (f *dataFile) close(ctx context.Context) (icego.DataFile, error) {
 	if f.sort != nil {
-		rest, err := f.sort.flush()
+		rest, order, err := f.sort.flush()
 		if err != nil {
 			return nil, fmt.Errorf("finish %s: %w", f.path, err)
 		}
 		if rest != nil {
-			err = f.encode(rest)
+			err = f.encode(rest, order)
 			rest.Release()
 			if err != nil {
 				return nil, err

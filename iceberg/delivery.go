@@ -219,13 +219,7 @@ func (l *lane) write(ctx context.Context, rec arrow.RecordBatch) error {
 		return err
 	}
 	for i := range parts {
-		p := &parts[i]
-		err := l.writePart(ctx, p)
-		p.rows.Release()
-		if err != nil {
-			for _, rest := range parts[i+1:] {
-				rest.rows.Release()
-			}
+		if err := l.writePart(ctx, &parts[i]); err != nil {
 			return err
 		}
 	}
@@ -269,7 +263,7 @@ func (l *lane) writePart(ctx context.Context, p *part) error {
 		l.mu.open[p.key] = f
 		l.mu.order = append(l.mu.order, p.key)
 	}
-	if err := f.write(p.rows); err != nil {
+	if err := f.write(p.rec, p.rows); err != nil {
 		return err
 	}
 	failpoint.Hit("file.midRowGroup")

@@ -1,7 +1,6 @@
 package iceberg
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -10,8 +9,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/compute"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 	icego "github.com/apache/iceberg-go"
 	icetable "github.com/apache/iceberg-go/table"
 	"github.com/google/uuid"
@@ -134,45 +131,23 @@ func (t *table) layoutFor(laid *arrow.Schema) (*layout, error) {
 type part struct {
 	key    string
 	values map[int]any // by partition field id; nil where the table is not partitioned
-	rows   arrow.RecordBatch
+	rec    arrow.RecordBatch
+	rows   []int32 // of rec, ascending; nil: all
 }
 
-// split sorts rows by their partition value, each group in the order of the rows.
-// The caller releases the parts' rows.
+// split sorts the rows of rec by their partition value, each part in the order of the rows.
 func (l *layout) split(rec arrow.RecordBatch) ([]part, error) {
 	if len(l.parts) == 0 {
-		rec.Retain()
-		return []part{{rows: rec}}, nil
+		return []part{{rec: rec}}, nil
 	}
-	groups, err := l.group(rec)
-	if err != nil {
-		return nil, err
+	parts, err := l.group(rec)
+	if len(parts) == 1 {
+		parts[0].rows = nil
 	}
-	if len(groups) == 1 {
-		rec.Retain()
-		groups[0].rows = rec
-		return []part{groups[0].part}, nil
-	}
-	out := make([]part, 0, len(groups))
-	for i := range groups {
-		g := &groups[i]
-		if g.rows, err = take(rec, g.idx); err != nil {
-			for _, p := range out {
-				p.rows.Release()
-			}
-			return nil, err
-		}
-		out = append(out, g.part)
-	}
-	return out, nil
+	return parts, err
 }
 
-type group struct {
-	part
-	idx []int32
-}
-
-func (l *layout) group(rec arrow.RecordBatch) ([]group, error) {
+func (l *layout) group(rec arrow.RecordBatch) ([]part, error) {
 	cols := make([]arrow.Array, len(l.parts))
 	for i, f := range rec.Schema().Fields() {
 		id, _ := fieldID(&f)
@@ -182,7 +157,7 @@ func (l *layout) group(rec arrow.RecordBatch) ([]group, error) {
 			}
 		}
 	}
-	var groups []group
+	var groups []part
 	index := map[string]int{}
 	var key []byte
 	vals := make([]any, len(l.parts))
@@ -203,9 +178,9 @@ func (l *layout) group(rec arrow.RecordBatch) ([]group, error) {
 			for j := range l.parts {
 				values[l.parts[j].id] = vals[j]
 			}
-			groups = append(groups, group{part: part{key: string(key), values: values}})
+			groups = append(groups, part{key: string(key), values: values, rec: rec})
 		}
-		groups[i].idx = append(groups[i].idx, int32(row))
+		groups[i].rows = append(groups[i].rows, int32(row))
 	}
 	return groups, nil
 }
@@ -219,30 +194,6 @@ func (p *partitionColumn) value(col arrow.Array, row int) (any, error) {
 		return nil, err
 	}
 	return p.apply(v), nil
-}
-
-// take gathers rows.
-func take(rec arrow.RecordBatch, idx []int32) (arrow.RecordBatch, error) {
-	b := array.NewInt32Builder(memory.DefaultAllocator)
-	defer b.Release()
-	b.AppendValues(idx, nil)
-	at := b.NewArray()
-	defer at.Release()
-	cols := make([]arrow.Array, rec.NumCols())
-	defer func() {
-		for _, c := range cols {
-			if c != nil {
-				c.Release()
-			}
-		}
-	}()
-	for i, col := range rec.Columns() {
-		var err error
-		if cols[i], err = compute.TakeArray(context.Background(), col, at); err != nil {
-			return nil, fmt.Errorf("gather rows of column %s: %w", rec.ColumnName(i), err)
-		}
-	}
-	return array.NewRecordBatch(rec.Schema(), cols, int64(len(idx))), nil
 }
 
 // valueOf returns a value as iceberg-go's transforms want it.

@@ -28,31 +28,34 @@ type sorter struct {
 	recs  []arrow.RecordBatch
 }
 
-// add keeps rec, and returns sorted rows when there are enough, else nil. The caller
-// releases them.
-func (s *sorter) add(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
-	rec.Retain()
+// add keeps the rows of rec that have the indexes rows (nil: all). When there are enough it
+// returns all that are kept and their order, else nil. The caller releases them.
+func (s *sorter) add(rec arrow.RecordBatch, rows []int32) (sorted arrow.RecordBatch, order []int32, err error) {
+	if rows == nil {
+		rec.Retain()
+	} else if rec, err = take(rec, rows); err != nil { // the other rows are not to be kept with them
+		return nil, nil, err
+	}
 	s.recs = append(s.recs, rec)
 	for _, col := range rec.Columns() {
 		s.held += int64(col.Data().SizeInBytes())
 	}
 	if s.held < s.limit {
-		return nil, nil
+		return nil, nil, nil
 	}
 	return s.flush()
 }
 
-// flush returns the rows kept, sorted; nil if there are none.
-func (s *sorter) flush() (arrow.RecordBatch, error) {
+// flush returns the rows kept and their order; nil if there are none.
+func (s *sorter) flush() (rows arrow.RecordBatch, order []int32, err error) {
 	if len(s.recs) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	defer s.drop()
 	all, err := concatenate(s.recs)
 	if err != nil {
-		return nil, fmt.Errorf("sort rows: %w", err)
+		return nil, nil, fmt.Errorf("sort rows: %w", err)
 	}
-	defer all.Release()
 	s.runs++
 	var less []func(a, b int32) int
 	for _, by := range s.by {
@@ -60,7 +63,8 @@ func (s *sorter) flush() (arrow.RecordBatch, error) {
 			if id, _ := fieldID(&f); id == by.field.SourceID() { // rows without the column are equal in it
 				c, err := by.comparer(all.Column(i))
 				if err != nil {
-					return nil, fmt.Errorf("sort rows by %s: %w", f.Name, err)
+					all.Release()
+					return nil, nil, fmt.Errorf("sort rows by %s: %w", f.Name, err)
 				}
 				less = append(less, c)
 			}
@@ -78,7 +82,31 @@ func (s *sorter) flush() (arrow.RecordBatch, error) {
 		}
 		return 0
 	})
-	return take(all, idx)
+	return all, idx, nil
+}
+
+// take gathers rows.
+func take(rec arrow.RecordBatch, idx []int32) (arrow.RecordBatch, error) {
+	b := array.NewInt32Builder(memory.DefaultAllocator)
+	defer b.Release()
+	b.AppendValues(idx, nil)
+	at := b.NewArray()
+	defer at.Release()
+	cols := make([]arrow.Array, rec.NumCols())
+	defer func() {
+		for _, c := range cols {
+			if c != nil {
+				c.Release()
+			}
+		}
+	}()
+	for i, col := range rec.Columns() {
+		var err error
+		if cols[i], err = compute.TakeArray(context.Background(), col, at); err != nil {
+			return nil, fmt.Errorf("gather rows of column %s: %w", rec.ColumnName(i), err)
+		}
+	}
+	return array.NewRecordBatch(rec.Schema(), cols, int64(len(idx))), nil
 }
 
 func (s *sorter) drop() {

@@ -79,7 +79,7 @@ func (t *table) deadShares(l deadLetters) (out []share) {
 			at[kind] = i
 			out = append(out, share{group: kind, failed: kind})
 		}
-		out[i].rows = append(out[i].rows, row)
+		out[i].rows = append(out[i].rows, int32(row))
 		out[i].n++
 	}
 	return out

@@ -106,12 +106,7 @@ func (d *delivery) writeColumns(ctx context.Context, b *pipeline.Batch, r *pipel
 		return err
 	}
 	for _, s := range d.t.shares(r.Data) {
-		rec, err := s.take(r.Data)
-		if err != nil {
-			return err
-		}
-		err = d.writeTo(ctx, &s, d.first(b, r, &s), lay, func(o *openObject, _ int) (int, error) { return s.n, o.encode(rec) })
-		rec.Release()
+		err := d.writeTo(ctx, &s, d.first(b, r, &s), lay, func(o *openObject, _ int) (int, error) { return s.n, o.encode(r.Data, &s) })
 		if err != nil {
 			return err
 		}

@@ -132,12 +132,12 @@ func (o *openObject) frame(s *share, i int, line appender) (next int, err error)
 	return i, nil
 }
 
-// encode writes rows of a columnar format.
-func (o *openObject) encode(rec arrow.RecordBatch) error {
-	if err := o.enc.Write(rec); err != nil {
+// encode writes the rows of a share of a columnar format.
+func (o *openObject) encode(rec arrow.RecordBatch, s *share) error {
+	if err := o.enc.WriteRows(rec, s.rows); err != nil {
 		return fmt.Errorf("encode rows into %s: %w", o.key, err)
 	}
-	o.rows += rec.NumRows()
+	o.rows += int64(s.n)
 	o.size = o.enc.Size()
 	o.book()
 	failpoint.Hit("file.midRowGroup")

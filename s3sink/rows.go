@@ -1,7 +1,6 @@
 package s3sink
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -9,8 +8,6 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/compute"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/firehosed/firehosed/pipeline"
 	"github.com/firehosed/firehosed/schema"
@@ -25,7 +22,7 @@ type share struct {
 	group  string   // the evaluated prefix, at one time
 	values []string // of the partition keys
 	failed string   // the error-output-type; empty: data
-	rows   []int    // ascending; nil: all of n
+	rows   []int32  // ascending; nil: all of n
 	n      int
 }
 
@@ -37,7 +34,7 @@ func (s *share) row(i int) int {
 	if s.rows == nil {
 		return i
 	}
-	return s.rows[i]
+	return int(s.rows[i])
 }
 
 // keyColumn returns the column that has the values of a partition key.
@@ -90,7 +87,7 @@ func (t *table) shares(rec arrow.RecordBatch) []share {
 			at[group] = i
 			out = append(out, share{group: group, values: append([]string(nil), values...)})
 		}
-		out[i].rows = append(out[i].rows, row)
+		out[i].rows = append(out[i].rows, int32(row))
 		out[i].n++
 	}
 	return out
@@ -116,38 +113,6 @@ func (t *table) presentable(values []string) {
 	for i := range values {
 		values[i] = NoKey
 	}
-}
-
-// take returns the rows of a share. The caller releases them.
-func (s *share) take(rec arrow.RecordBatch) (arrow.RecordBatch, error) {
-	if s.n == int(rec.NumRows()) {
-		rec.Retain()
-		return rec, nil
-	}
-	if first := s.rows[0]; s.rows[s.n-1] == first+s.n-1 {
-		return rec.NewSlice(int64(first), int64(first+s.n)), nil
-	}
-	b := array.NewInt32Builder(memory.DefaultAllocator)
-	defer b.Release()
-	for _, row := range s.rows {
-		b.Append(int32(row))
-	}
-	index := b.NewArray()
-	defer index.Release()
-	cols := make([]arrow.Array, 0, rec.NumCols())
-	defer func() {
-		for _, c := range cols {
-			c.Release()
-		}
-	}()
-	for i, col := range rec.Columns() {
-		taken, err := compute.TakeArray(context.Background(), col, index) // nothing below waits
-		if err != nil {
-			return nil, fmt.Errorf("gather rows of column %s: %w", rec.ColumnName(i), err)
-		}
-		cols = append(cols, taken)
-	}
-	return array.NewRecordBatch(rec.Schema(), cols, int64(s.n)), nil
 }
 
 // payloads returns the bytes of the rows of a format that keeps records as they came.

@@ -2,7 +2,9 @@ package parquetfile
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -13,6 +15,32 @@ import (
 type binding struct {
 	col  int // -1: left out
 	kids []binding
+}
+
+// known are the latest Arrow schemas that were bound to a plan. The lanes of a sink write
+// batch after batch to many files of one plan, each batch with a schema of its own.
+type known struct {
+	sync.Mutex
+	next  int
+	laid  [16]*arrow.Schema
+	bound [16][]binding
+}
+
+// bind matches the columns of records with this schema to the fields.
+func (p *plan) bind(s *arrow.Schema) ([]binding, error) {
+	k := &p.known
+	k.Lock()
+	defer k.Unlock()
+	if i := slices.Index(k.laid[:], s); i >= 0 {
+		return k.bound[i], nil
+	}
+	b, err := bind(p.fields, s.Fields(), "")
+	if err != nil {
+		return nil, err
+	}
+	k.laid[k.next], k.bound[k.next] = s, b
+	k.next = (k.next + 1) % len(k.laid)
+	return b, nil
 }
 
 // bind matches Arrow fields to fields of the file by field id.

@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"encoding/binary"
 	"fmt"
+	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -101,14 +102,14 @@ type column struct {
 	known map[string]uint32
 	remap []uint32
 
-	stats stats // of the row group
-	total stats // of the row groups before
+	stats stats  // of the row group
+	total *stats // of the row groups before, if there are any
 }
 
 func newColumn(f *field) *column {
 	c := &column{f: f}
 	c.phys, c.width = physicalOf(f.typ)
-	c.stats, c.total = newStats(f), newStats(f)
+	c.stats = newStats(f)
 	return c
 }
 
@@ -118,13 +119,31 @@ const maxKnown = 1 << 10
 // maxArena keeps offsets within 32 bits.
 const maxArena = 1<<32 - 1
 
-// seal completes the statistics of the row group, and adds them to the file's.
+// seal completes the statistics of the row group.
 func (c *column) seal() {
 	c.stats.levels, c.stats.values = int64(c.def.n), int64(c.values)
-	c.total.merge(&c.stats)
 }
 
-// reset empties the column for the next row group.
+// next adds the row group to the file's statistics, and empties the column for another.
+func (c *column) next() {
+	if c.total == nil { // most files have one row group
+		s := newStats(c.f)
+		c.total = &s
+	}
+	c.total.merge(&c.stats)
+	c.reset()
+}
+
+// whole returns the statistics of the file, once its last row group is sealed.
+func (c *column) whole() *stats {
+	if c.total == nil {
+		return &c.stats
+	}
+	c.total.merge(&c.stats)
+	return c.total
+}
+
+// reset empties the column, its row group.
 func (c *column) reset() {
 	c.stats.reset()
 	c.fixed, c.arena, c.offs, c.shared, c.values = c.fixed[:0], c.arena[:0], c.offs[:0], false, 0
@@ -139,7 +158,11 @@ func (c *column) used() int64 {
 }
 
 func (c *column) held() int64 {
-	return int64(cap(c.fixed) + 4*cap(c.offs) + cap(c.arena) + 4*cap(c.remap) + c.def.held() + c.rep.held())
+	n := int(unsafe.Sizeof(*c)) + cap(c.fixed) + 4*cap(c.offs) + cap(c.arena) + 4*cap(c.remap) + c.def.held() + c.rep.held() + c.stats.held()
+	if c.total != nil {
+		n += int(unsafe.Sizeof(*c.total)) + c.total.held()
+	}
+	return int64(n)
 }
 
 // appendAll appends n values of arr from index first on. None of them is null.
@@ -283,24 +306,30 @@ func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
 		return c.appendDictionary(d, first, n, sel)
 	}
 	offs, data := varValues(arr)
-	lo, hi := at(first, 0, sel), at(first, n-1, sel)
-	if err := c.room(int(offs[hi+1]) - int(offs[lo]) + textHeader*n); err != nil {
+	size := textHeader * n
+	if sel == nil {
+		size += int(offs[first+n]) - int(offs[first])
+	} else {
+		for _, i := range sel { // which may be far apart, and in any order
+			size += int(offs[i+1]) - int(offs[i])
+		}
+	}
+	if err := c.room(size); err != nil {
 		return err
 	}
-	if c.shared {
+	switch {
+	case c.shared:
 		for k := range n {
 			i := at(first, k, sel)
 			c.offs = append(c.offs, uint32(len(c.arena)))
 			c.appendText(data[offs[i]:offs[i+1]])
 		}
-		return nil
-	}
-	if sel == nil {
+	case sel == nil:
 		c.appendRun(offs[first:first+n+1], data)
-		return nil
-	}
-	for _, i := range sel {
-		c.appendText(data[offs[i]:offs[i+1]])
+	default:
+		for _, i := range sel {
+			c.appendText(data[offs[i]:offs[i+1]])
+		}
 	}
 	return nil
 }

@@ -80,6 +80,17 @@ func (e *encoder) rowGroup(w *countingWriter, cols []*column, rows int64, foot *
 	return e.out.Flush()
 }
 
+// finish writes the end of the file.
+func (e *encoder) finish(w *countingWriter, foot *footer) error {
+	e.head.reset()
+	if w.n == 0 {
+		e.head.b = append(e.head.b, magic...)
+	}
+	foot.end(&e.head)
+	_, err := w.Write(e.head.b)
+	return err
+}
+
 // shrink gives back what few row groups need.
 func (e *encoder) shrink() {
 	if cap(e.body)+cap(e.small)+cap(e.def)+cap(e.rep) > keepScratch {

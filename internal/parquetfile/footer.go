@@ -20,7 +20,6 @@ type footer struct {
 	rows   int64
 	starts []int64 // where row groups begin
 	sizes  []int64 // by leaf: bytes of the pages
-	out    compact // the footer
 }
 
 // group is a row group that is being written.
@@ -42,7 +41,7 @@ func (f *footer) reset() {
 	clear(f.sizes)
 }
 
-func (f *footer) held() int64 { return int64(cap(f.groups.b) + cap(f.out.b) + 8*len(f.sizes)) }
+func (f *footer) held() int64 { return int64(cap(f.groups.b) + 8*len(f.sizes)) }
 
 // open begins a row group at an offset of the file.
 func (f *footer) open(begin, rows int64, columns int) group {
@@ -131,10 +130,9 @@ func (f *footer) close(g *group) {
 	f.count++
 }
 
-// end returns the footer with its length and the magic number.
-func (f *footer) end() []byte {
-	t := &f.out
-	t.reset()
+// end appends the footer with its length and the magic number to t.
+func (f *footer) end(t *compact) {
+	start := len(t.b)
 	t.i32(1, 2) // version
 	t.list(2, typeStruct, f.plan.elements)
 	t.b = append(t.b, f.plan.schema...)
@@ -148,9 +146,8 @@ func (f *footer) end() []byte {
 		t.b = append(t.b, 1<<4|typeStruct, 0, 0) // ordered as the type defines: an empty struct in a union
 	}
 	t.b = append(t.b, 0)
-	t.b = binary.LittleEndian.AppendUint32(t.b, uint32(len(t.b)))
+	t.b = binary.LittleEndian.AppendUint32(t.b, uint32(len(t.b)-start))
 	t.b = append(t.b, magic...)
-	return t.b
 }
 
 // note adds to m what only the encoded file tells.

@@ -34,12 +34,13 @@ func (f *field) base() uint8 {
 	return f.def
 }
 
-// plan is a schema with the levels of its columns worked out.
+// plan is a schema with the levels of its columns worked out. It is safe for concurrent use.
 type plan struct {
 	fields   []*field
 	leaves   []*field
 	schema   []byte // elements of the schema, as in the footer
 	elements int
+	known    known
 }
 
 // maxDepth bounds nesting. Iceberg has no limit; levels are kept in bytes, and

@@ -93,7 +93,7 @@ func (p *Pool) take(pl *plan) *columnSet {
 func (p *Pool) put(set *columnSet) {
 	for _, c := range set.cols {
 		c.reset()
-		c.total.reset()
+		c.total = nil
 	}
 	set.foot.reset()
 	p.mu.Lock()

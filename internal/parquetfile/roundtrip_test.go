@@ -7,6 +7,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/compute"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
@@ -84,20 +85,25 @@ func checkRandom(t *testing.T, seed uint64) {
 	}
 	for range 1 + rnd.IntN(3) {
 		var written, want []arrow.RecordBatch
+		var rows [][]int32
 		for range 1 + rnd.IntN(4) {
 			rec := r.record(s, 1+rnd.IntN(300))
 			from := rnd.Int64N(rec.NumRows())
 			rec = rec.NewSlice(from, from+rnd.Int64N(rec.NumRows()-from+1))
-			want = append(want, rec)
 			written = append(written, disguise(rnd, rec))
+			some := chosen(rnd, int(rec.NumRows()))
+			if some != nil {
+				rec = taken(t, rec, some)
+			}
+			want, rows = append(want, rec), append(rows, some)
 		}
 		var out bytes.Buffer
 		w, err := pool.Writer(&out, s)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, rec := range written {
-			if err := w.Write(rec); err != nil {
+		for i, rec := range written {
+			if err := w.WriteRows(rec, rows[i]); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 		}
@@ -110,6 +116,40 @@ func checkRandom(t *testing.T, seed uint64) {
 		}
 		checkMetrics(t, s, want, m, out.Bytes())
 	}
+}
+
+// chosen returns indexes of some of n rows, at times in another order, or nil: all of them.
+func chosen(rnd *rand.Rand, n int) []int32 {
+	if rnd.IntN(2) == 0 {
+		return nil
+	}
+	rows := []int32{}
+	for i := range n {
+		if rnd.IntN(3) == 0 {
+			rows = append(rows, int32(i))
+		}
+	}
+	if rnd.IntN(2) == 0 {
+		rnd.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
+	}
+	return rows
+}
+
+// taken returns the rows of rec with the indexes rows.
+func taken(t testing.TB, rec arrow.RecordBatch, rows []int32) arrow.RecordBatch {
+	t.Helper()
+	b := array.NewInt32Builder(memory.DefaultAllocator)
+	defer b.Release()
+	b.AppendValues(rows, nil)
+	at := b.NewArray()
+	cols := make([]arrow.Array, rec.NumCols())
+	for i, col := range rec.Columns() {
+		var err error
+		if cols[i], err = compute.TakeArray(t.Context(), col, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return array.NewRecordBatch(rec.Schema(), cols, int64(len(rows)))
 }
 
 // disguise returns a record of the same content with columns in another order,

@@ -14,11 +14,9 @@ import (
 // columnSet is the leaf columns of a file, what it takes to fill them from records, and
 // what the file's end will say.
 type columnSet struct {
-	plan  *plan
-	cols  []*column
-	foot  footer
-	last  *arrow.Schema // of the record that bound belongs to
-	bound []binding
+	plan *plan
+	cols []*column
+	foot footer
 
 	scratch []scratch // by depth
 	def     []byte    // of a leaf
@@ -48,14 +46,14 @@ func (s *columnSet) size() (used, held int64) {
 	return used, held + s.foot.held()
 }
 
-// reset empties the columns for the next row group.
-func (s *columnSet) reset() {
+// next makes room for another row group.
+func (s *columnSet) next() {
 	for _, c := range s.cols {
-		c.reset()
+		c.next()
 	}
 }
 
-// metrics are those of the row groups that are sealed.
+// metrics are those of the file, once its last row group is sealed.
 func (s *columnSet) metrics() Metrics {
 	m := Metrics{
 		ColumnSizes: map[int]int64{}, ValueCounts: map[int]int64{}, NullCounts: map[int]int64{}, NaNCounts: map[int]int64{},
@@ -65,16 +63,16 @@ func (s *columnSet) metrics() Metrics {
 		if !c.f.metrics {
 			continue
 		}
-		id := c.f.id
-		m.ValueCounts[id] = c.total.levels
-		m.NullCounts[id] = c.total.levels - c.total.values
-		if c.total.order == orderFloat {
-			m.NaNCounts[id] = c.total.nans
+		id, all := c.f.id, c.whole()
+		m.ValueCounts[id] = all.levels
+		m.NullCounts[id] = all.levels - all.values
+		if all.order == orderFloat {
+			m.NaNCounts[id] = all.nans
 		}
 		if !c.f.bounds {
 			continue
 		}
-		lower, upper := c.total.bounds()
+		lower, upper := all.bounds()
 		if lower != nil {
 			m.Lower[id] = lower
 		}
@@ -110,18 +108,16 @@ func (sp *space) level(i int) uint8 {
 	return sp.d
 }
 
-// add appends the rows of rec. After an error the columns are of different length.
-func (s *columnSet) add(rec arrow.RecordBatch) error {
-	if rec.Schema() != s.last {
-		bound, err := bind(s.plan.fields, rec.Schema().Fields(), "")
-		if err != nil {
-			return err
-		}
-		s.bound, s.last = bound, rec.Schema()
+// add appends n rows of rec: those at the indexes rows, or all. After an error the columns
+// are of different length.
+func (s *columnSet) add(rec arrow.RecordBatch, rows []int32, n int) error {
+	bound, err := s.plan.bind(rec.Schema())
+	if err != nil {
+		return err
 	}
-	sp := space{n: int(rec.NumRows())}
+	sp := space{n: n, rows: rows}
 	for i, f := range s.plan.fields {
-		b := &s.bound[i]
+		b := &bound[i]
 		var arr arrow.Array
 		if b.col >= 0 {
 			arr = rec.Column(b.col)
@@ -215,6 +211,10 @@ func (s *columnSet) leaf(f *field, arr arrow.Array, sp *space) error {
 	if sp.def == nil && sp.rows == nil && arr.NullN() == 0 {
 		c.def.run(f.def, sp.n)
 		return c.appendAll(arr, sp.first, sp.n)
+	}
+	if sp.def == nil && arr.NullN() == 0 {
+		c.def.run(f.def, sp.n)
+		return c.appendSome(arr, sp.rows)
 	}
 	def, err := s.bump(s.def, f, arr, sp)
 	if err != nil {

@@ -63,6 +63,9 @@ func (s *stats) reset() {
 	*s = stats{order: s.order, typ: s.typ, minBytes: s.minBytes[:0], maxBytes: s.maxBytes[:0]}
 }
 
+// held returns the bytes of memory besides s.
+func (s *stats) held() int { return cap(s.minBytes) + cap(s.maxBytes) }
+
 // merge takes in the statistics of a further row group.
 func (s *stats) merge(o *stats) {
 	s.levels, s.values, s.nans = s.levels+o.levels, s.values+o.values, s.nans+o.nans

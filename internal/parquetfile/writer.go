@@ -56,20 +56,34 @@ func New(w io.Writer, s *schema.Schema, o Options) (*Writer, error) {
 // may be dictionary<int32, string>. An error means that rec does not fit the schema
 // or that the output failed; the file is then good for Abort only.
 func (w *Writer) Write(rec arrow.RecordBatch) error {
+	return w.WriteRows(rec, nil)
+}
+
+// WriteRows is [Writer.Write] of those rows of rec that have the indexes rows, in their
+// order; nil: of all. What a partition gets of a batch is spread over it: gathering it
+// before would cost more than writing it.
+func (w *Writer) WriteRows(rec arrow.RecordBatch, rows []int32) error {
 	if w.err != nil {
 		return w.err
 	}
-	if rec.NumRows() == 0 {
+	n := rec.NumRows()
+	if rows != nil {
+		n = int64(len(rows))
+	}
+	if n == 0 {
 		return nil
 	}
-	if err := w.set.add(rec); err != nil {
+	if err := w.set.add(rec, rows, int(n)); err != nil {
 		w.err = err
 		return err
 	}
-	w.rows += rec.NumRows()
-	w.open += rec.NumRows()
+	w.rows += n
+	w.open += n
 	if w.measure() >= w.pool.opts.RowGroupBytes {
-		w.err = w.flush()
+		if w.err = w.flush(); w.err == nil {
+			w.set.next()
+			w.measure()
+		}
 	}
 	return w.err
 }
@@ -109,8 +123,6 @@ func (w *Writer) flush() error {
 	}
 	w.raw += values
 	w.open = 0
-	w.set.reset()
-	w.measure()
 	return nil
 }
 
@@ -143,11 +155,9 @@ func (w *Writer) finish() (Metrics, error) {
 	}
 	m := w.set.metrics()
 	w.set.foot.note(&m)
-	end := w.set.foot.end()
-	if w.out.n == 0 {
-		end = append([]byte(magic), end...)
-	}
-	if _, err := w.out.Write(end); err != nil {
+	e := <-w.pool.encoders
+	defer func() { w.pool.encoders <- e }()
+	if err := e.finish(w.out, &w.set.foot); err != nil {
 		return Metrics{}, fmt.Errorf("finish parquet file: %w", err)
 	}
 	m.Rows, m.Size = w.rows, w.out.n
