@@ -125,7 +125,7 @@ func (t *table) evolve(ctx context.Context, want *schema.Schema) (*schema.Schema
 		if next == nil {
 			next = &schema.Schema{}
 		}
-		next = numbered(have, next)
+		next = schema.Numbered(have, next)
 		val, err := json.Marshal(next)
 		if err != nil {
 			return nil, fmt.Errorf("evolve table %s: %w", t.name, err)
@@ -178,40 +178,4 @@ func (t *table) addSchema(s *schema.Schema) {
 	t.mu.layouts = append(t.mu.layouts, newLayout(s))
 	slices.SortFunc(t.mu.layouts, func(a, b *layout) int { return b.schema.ID - a.schema.ID })
 	t.mu.layouts = t.mu.layouts[:min(len(t.mu.layouts), maxLayouts)]
-}
-
-// numbered returns next as the schema after have, with ids for fields that have none.
-func numbered(have, next *schema.Schema) *schema.Schema {
-	out := &schema.Schema{}
-	last := 0
-	if have != nil {
-		out.ID, last = have.ID+1, lastID(have.Fields)
-	}
-	out.Fields = number(next.Fields, &last)
-	return out
-}
-
-func lastID(fields []schema.Field) (last int) {
-	for i := range fields {
-		last = max(last, fields[i].ID, lastID(fields[i].Type.Fields))
-	}
-	return last
-}
-
-func number(fields []schema.Field, last *int) []schema.Field {
-	out := slices.Clone(fields)
-	for i := range out {
-		if out[i].ID == 0 {
-			*last++
-			out[i].ID = *last
-		}
-	}
-	for i := range out {
-		if len(out[i].Type.Fields) > 0 {
-			typ := *out[i].Type
-			typ.Fields = number(typ.Fields, last)
-			out[i].Type = &typ
-		}
-	}
-	return out
 }

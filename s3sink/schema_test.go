@@ -166,7 +166,7 @@ func TestNumbered(t *testing.T) {
 		{Name: "a", Type: &schema.Type{Kind: schema.Struct, Fields: []schema.Field{{Name: "c", Type: long}}}},
 		{Name: "d", Type: &schema.Type{Kind: schema.List, Fields: []schema.Field{{Name: "element", Type: long}}}},
 	}})
-	s := numbered(have, next)
+	s := schema.Numbered(have, next)
 	if s.ID != 5 {
 		t.Errorf("id %d", s.ID)
 	}

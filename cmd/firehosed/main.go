@@ -25,6 +25,7 @@ func main() {
 	}()
 	os.Exit(daemon.Main(ctx, daemon.Process{
 		Args:      os.Args[1:],
+		Stdin:     os.Stdin,
 		Stdout:    os.Stdout,
 		Stderr:    os.Stderr,
 		Terminal:  isTerminal(os.Stderr),

@@ -32,6 +32,7 @@ var mayImport = map[string][]string{
 	"sink/redshift":         {"pipeline", "schema", "sink", "s3sink"},
 	"sink/snowflake":        {"pipeline", "schema", "sink", "s3sink"},
 	"internal/parquetfile":  {"schema"},
+	"internal/convert":      {"schema", "internal/parquetfile"},
 	"internal/objstore":     {},
 	"internal/control":      {"pipeline", "internal/objstore"},
 	"internal/config":       {},

@@ -20,6 +20,7 @@ import (
 // Process is what a command needs of the operating system.
 type Process struct {
 	Args           []string // without the name of the program
+	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Terminal       bool // Stderr is a terminal
 	LookupEnv      func(string) (string, bool)
@@ -28,7 +29,7 @@ type Process struct {
 // command is one command of the program.
 type command struct {
 	name  string   // one or two words
-	args  []string // names of its arguments, all required
+	args  []string // names of its arguments, all required; the first may end in "...": there may be more of it
 	short string   // one line for the list of commands
 	long  string   // the rest of its help
 	flags func(fs *flag.FlagSet, o *options)
@@ -49,6 +50,11 @@ type options struct {
 	demo                struct {
 		dir            string
 		records, kills int
+	}
+	convert struct {
+		schema, rejects, codec string
+		level                  int
+		rowGroup               int64
 	}
 }
 
@@ -170,15 +176,23 @@ func (c *call) parse(cmd *command, args []string) error {
 		c.args = append(c.args, fs.Arg(0))
 		args = fs.Args()[1:]
 	}
-	if len(c.args) != len(cmd.args) {
+	if n := len(c.args); n < len(cmd.args) || n > len(cmd.args) && !cmd.variadic() {
 		return usagef("%s wants %s", cmd.name, cmd.wants(len(c.args)))
 	}
 	return nil
 }
 
+// variadic tells whether there may be more arguments than are named.
+func (cmd *command) variadic() bool {
+	return len(cmd.args) > 0 && strings.HasSuffix(cmd.args[0], "...")
+}
+
 func (cmd *command) wants(got int) string {
-	if len(cmd.args) == 0 {
+	switch {
+	case len(cmd.args) == 0:
 		return "no arguments"
+	case cmd.variadic():
+		return fmt.Sprintf("%d arguments or more, %s; %d given", len(cmd.args), strings.Join(cmd.args, " "), got)
 	}
 	return fmt.Sprintf("%d argument(s), %s; %d given", len(cmd.args), strings.Join(cmd.args, " "), got)
 }
@@ -194,7 +208,8 @@ func (cmd *command) flagSet(o *options) *flag.FlagSet {
 }
 
 func usage(w io.Writer) {
-	say(w, `firehosed delivers the records of Kafka topics to Apache Iceberg tables, exactly once.
+	say(w, `firehosed delivers the records of Kafka topics and Kinesis streams to Apache Iceberg tables
+and objects in S3, exactly once.
 
 Usage: firehosed COMMAND [FLAGS] [ARGUMENTS]
 
