@@ -115,7 +115,7 @@ func readSchema(path string) (*schema.Schema, error) {
 		lower := strings.ToLower(name.Value)
 		switch {
 		case typ.Kind != yaml.ScalarNode:
-			return nil, usagef("--schema: %s: want a type in one text, such as struct<id: long, tags: list<string>>", where)
+			return nil, usagef("--schema: %s: want a type in quotes, such as \"struct<id: long, tags: list<string>>\"", where)
 		case name.Value == "" || seen[lower]:
 			return nil, usagef("--schema: %s: the name is empty, or comes twice (case aside)", where)
 		case name.Value == schema.Rescued:

@@ -51,7 +51,7 @@ func TestConvert(t *testing.T) {
 
 	for schema, want := range map[string]string{
 		"id: lng":            `schema.yaml:1:5: id: type "lng"`,
-		"id: {a: long}":      "schema.yaml:1:5: id: want a type in one text",
+		"id: {a: long}":      "schema.yaml:1:5: id: want a type in quotes",
 		"id: long\nID: long": "schema.yaml:2:5: ID: the name is empty, or comes twice",
 		"- id":               "want columns, a line NAME: TYPE for each",
 		"_fh_topic: string":  "names that begin with _fh_ are firehosed's",
