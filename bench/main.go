@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/firehosed/firehosed/bench/data"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -118,7 +119,7 @@ func compare(ctx context.Context, o options, name string) error {
 // throughput drains a backlog into a sink and prints a line. It returns the MB of JSON per CPU second in the steady part,
 // or, if there is none, in all.
 func throughput(ctx context.Context, o options, name, sink string) (float64, error) {
-	s, err := newSet(name, o.seed)
+	s, err := data.New(name, o.seed)
 	if err != nil {
 		return 0, err
 	}
@@ -247,7 +248,7 @@ func steady(marks []mark, records int64) (a, b mark, ok bool) {
 
 // fresh appends at a steady rate for some intervals and prints how long records took to become visible.
 func fresh(ctx context.Context, o options, interval time.Duration) error {
-	s, err := newSet("B", o.seed)
+	s, err := data.New("B", o.seed)
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/firehosed/firehosed/bench/data"
 )
 
 func TestSetsAreJSONOfTheirSize(t *testing.T) {
-	for name, want := range map[string]int{"A": 215, "B": 3100, "C": 900} {
-		s, err := newSet(name, 1)
+	for name, want := range map[string]int{"A": 215, "B": 3100, "C": 900, "D": 4600} {
+		s, err := data.New(name, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +29,7 @@ func TestSetsAreJSONOfTheirSize(t *testing.T) {
 			t.Errorf("set %s: %d bytes a record, want about %d", name, mean, want)
 		}
 	}
-	if _, err := newSet("X", 1); err == nil {
+	if _, err := data.New("X", 1); err == nil {
 		t.Error("set X exists")
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/firehosed/firehosed/bench/data"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -104,7 +105,7 @@ func (w *world) close() {
 }
 
 // fill appends records until there are mb megabytes of them.
-func (w *world) fill(ctx context.Context, s set, mb int) (records, size int64, err error) {
+func (w *world) fill(ctx context.Context, s data.Set, mb int) (records, size int64, err error) {
 	if w.stream != nil {
 		for shards := w.stream.Shards(w.name); size < int64(mb)<<20; records++ {
 			v := s(nil, int(records))

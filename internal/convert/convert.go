@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -92,9 +93,22 @@ func Run(ctx context.Context, opt Options) (Figures, error) {
 
 // check finds what cannot work before anything is read.
 func (o *Options) check() error {
-	var out os.FileInfo
-	if o.Output != Stdio {
-		out, _ = os.Stat(o.Output) // mostly it is not there
+	if o.Rejects == Stdio {
+		return errors.New("rejects go to a file: standard output is not one")
+	}
+	written := map[string]os.FileInfo{} // what is there already of what is written
+	for _, name := range []string{o.Output, o.Rejects} {
+		if info, err := os.Stat(name); err == nil && name != Stdio {
+			written[name] = info
+		}
+	}
+	for name, info := range written {
+		if info.IsDir() {
+			return fmt.Errorf("%s is a folder: name the file to write", name)
+		}
+	}
+	if filepath.Clean(o.Output) == filepath.Clean(o.Rejects) && o.Rejects != "" {
+		return fmt.Errorf("%s is both the output and the file of rejects", o.Output)
 	}
 	for i, name := range o.Inputs {
 		if name == Stdio {
@@ -109,12 +123,12 @@ func (o *Options) check() error {
 			return err
 		case in.IsDir():
 			return fmt.Errorf("%s is a folder: name the files in it", name)
-		case out != nil && os.SameFile(in, out):
-			return fmt.Errorf("%s is both an input and the output", name)
 		}
-	}
-	if out != nil && out.IsDir() {
-		return fmt.Errorf("%s is a folder: name the file to write", o.Output)
+		for to, info := range written {
+			if os.SameFile(in, info) {
+				return fmt.Errorf("%s is both read and written (%s)", name, to)
+			}
+		}
 	}
 	return nil
 }

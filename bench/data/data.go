@@ -1,18 +1,23 @@
-package main
+// Package data makes the records that the benchmarks read: four sets of real shape, the same ones for the same seed.
+package data
 
 import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/firehosed/firehosed/integration/gen"
 )
 
-// set appends record i of a data set.
-type set func(b []byte, i int) []byte
+// A Set appends record i.
+type Set func(b []byte, i int) []byte
 
-func newSet(name string, seed uint64) (set, error) {
+// New returns set A (flat telemetry of 12 fields), B (events of GitHub, nested, 566 columns), C (logs with 33 of 95
+// fields) or D (tweets: nested, with Japanese text and escapes).
+func New(name string, seed uint64) (Set, error) {
 	switch name {
 	case "A":
 		return telemetry(seed), nil
@@ -20,15 +25,17 @@ func newSet(name string, seed uint64) (set, error) {
 		return events(seed)
 	case "C":
 		return logs(seed), nil
+	case "D":
+		return tweets(seed), nil
 	}
-	return nil, fmt.Errorf("-sets: no data set is called %q: A, B or C", name)
+	return nil, fmt.Errorf("no data set is called %q: A, B, C or D", name)
 }
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-func telemetry(seed uint64) set {
+func telemetry(seed uint64) Set {
 	return func(b []byte, i int) []byte {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
 		b = start.Add(time.Duration(i)*time.Millisecond).AppendFormat(append(b, `{"ts":"`...), "2006-01-02T15:04:05.000Z")
@@ -40,8 +47,9 @@ func telemetry(seed uint64) set {
 	}
 }
 
-func events(seed uint64) (set, error) {
-	samples, err := os.ReadFile("../integration/testdata/github-events.ndjson")
+func events(seed uint64) (Set, error) {
+	_, here, _, _ := runtime.Caller(0)
+	samples, err := os.ReadFile(filepath.Join(filepath.Dir(here), "../../integration/testdata/github-events.ndjson"))
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +63,7 @@ func events(seed uint64) (set, error) {
 	}, nil
 }
 
-func logs(seed uint64) set {
+func logs(seed uint64) Set {
 	const fields, present = 95, 33
 	return func(b []byte, i int) []byte {
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
