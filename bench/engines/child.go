@@ -2,11 +2,13 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/pprof"
 	"strconv"
 	"syscall"
 	"time"
@@ -22,7 +24,7 @@ import (
 	"github.com/firehosed/firehosed/schema"
 )
 
-// childArg makes this program one of the engines in Go: ENGINE IN OUT COLUMNS ROUNDS.
+// childArg makes this program one of the engines in Go: ENGINE IN OUT COLUMNS ROUNDS PROFILE.
 const childArg = "-as-engine"
 
 func child(args []string) error {
@@ -46,9 +48,19 @@ func child(args []string) error {
 	if !ok {
 		return fmt.Errorf("no engine is called %s", engine)
 	}
+	if args[5] != "" {
+		f, err := os.Create(args[5])
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	for range rounds {
-		began, user, system := time.Now(), 0.0, 0.0
-		user, system, _ = used()
+		began := time.Now()
+		user, system, _ := used()
 		rows, err := convert(in, out, columns)
 		if err != nil {
 			return err
@@ -63,13 +75,17 @@ func child(args []string) error {
 	return nil
 }
 
-// used returns the CPU seconds of the process, and the most memory that was resident.
+// used returns the CPU seconds of the process, and the most memory that was resident: getrusage would begin with what
+// the parent had.
 func used() (user, system float64, peak int64) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		panic(err)
 	}
-	return float64(r.Utime.Nano()) / 1e9, float64(r.Stime.Nano()) / 1e9, int64(r.Maxrss) << 10
+	status, _ := os.ReadFile("/proc/self/status")
+	_, after, _ := bytes.Cut(status, []byte("VmHWM:"))
+	_, _ = fmt.Sscan(string(after), &peak)
+	return float64(r.Utime.Nano()) / 1e9, float64(r.Stime.Nano()) / 1e9, peak << 10
 }
 
 // ours is firehosed convert.

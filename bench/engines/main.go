@@ -18,10 +18,10 @@ import (
 )
 
 type options struct {
-	sets, engines, data, python, prototype string
-	mb, runs, rounds                       int
-	seed                                   uint64
-	json                                   bool
+	sets, engines, data, python, prototype, profile string
+	mb, runs, rounds                                int
+	seed                                            uint64
+	json                                            bool
 }
 
 func main() {
@@ -42,6 +42,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data")
 	flag.StringVar(&o.python, "python", "python3", "a `PYTHON` with duckdb")
 	flag.StringVar(&o.prototype, "prototype", "", "the `FOLDER` of a prototype of the engine, whose command e2e is measured, too")
+	flag.StringVar(&o.profile, "profile", "", "a `FOLDER` for CPU profiles of the engines in Go, all rounds of their last turn")
 	flag.BoolVar(&o.json, "json", false, "write every measurement as a JSON line to standard output; the tables go to standard error")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -161,14 +162,14 @@ func (m *measured) cpu() float64 { return m.User + m.System }
 func (w *world) compare(ctx context.Context, in *input, names []string) error {
 	got := map[string][][]measured{} // by engine and turn: the rounds
 	for turn := range w.o.runs {
-		for _, name := range slices.Clone(names) {
+		for _, name := range names {
 			rounds, err := w.turn(ctx, in, name)
 			if err != nil {
 				if turn > 0 || name == names[0] {
 					return fmt.Errorf("%s: %w", name, err)
 				}
 				fmt.Fprintf(os.Stderr, "%s is left out: %v\n", name, err)
-				names = slices.DeleteFunc(names, func(n string) bool { return n == name })
+				names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
 				continue
 			}
 			for i := range rounds {

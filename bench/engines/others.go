@@ -24,12 +24,14 @@ var engines = map[string]string{
 	"duckdb": `
 import duckdb
 c = duckdb.connect(config={"threads": 1})
+c.execute("SET enable_progress_bar = false")
 def convert():
     return c.execute(f"COPY (FROM read_json('{IN}', format='newline_delimited', columns={COLUMNS})) TO '{OUT}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)").fetchone()[0]
 `,
 	"duckdb-auto": `
 import duckdb
 c = duckdb.connect(config={"threads": 1})
+c.execute("SET enable_progress_bar = false")
 def convert():
     return c.execute(f"COPY (FROM read_json('{IN}', format='newline_delimited')) TO '{OUT}' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)").fetchone()[0]
 `,
@@ -69,7 +71,8 @@ for _ in range(ROUNDS):
     rows = convert()
     after = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"rows": rows, "seconds": time.time() - began, "cpu_user_seconds": after.ru_utime - before.ru_utime,
-        "cpu_system_seconds": after.ru_stime - before.ru_stime, "peak_memory_bytes": after.ru_maxrss << 10}))
+        "cpu_system_seconds": after.ru_stime - before.ru_stime,
+        "peak_memory_bytes": int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10}))
 `
 
 func engineNames() []string {
@@ -86,7 +89,11 @@ func (w *world) command(ctx context.Context, in *input, name, out string) (*exec
 		return exec.CommandContext(ctx, w.o.python, "-c", fmt.Sprintf(measure, script), in.path, out, in.duck, rounds), nil
 	}
 	self, err := os.Executable()
-	return exec.CommandContext(ctx, self, childArg, name, in.path, out, in.columns, rounds), err
+	profile := ""
+	if w.o.profile != "" {
+		profile = filepath.Join(w.o.profile, in.name+"-"+name+".pprof")
+	}
+	return exec.CommandContext(ctx, self, childArg, name, in.path, out, in.columns, rounds, profile), err
 }
 
 // buildPrototype builds the command e2e of a prototype.
@@ -102,7 +109,7 @@ func (w *world) buildPrototype(ctx context.Context) error {
 
 var prototypeLine = regexp.MustCompile(`cpu ([0-9.]+)s.*wall ([0-9.]+)s.*rss (\d+)MB`)
 
-// prototypeRounds reads what the prototype prints. It does not tell system time apart.
+// prototypeRounds reads what the prototype prints. It does not tell system time apart, and its peak begins with what this process has.
 func prototypeRounds(text string) (rounds []measured, err error) {
 	for _, m := range prototypeLine.FindAllStringSubmatch(text, -1) {
 		var n [3]float64

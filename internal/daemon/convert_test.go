@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -26,9 +27,14 @@ func TestConvert(t *testing.T) {
 	var fig struct {
 		Rows    int
 		Columns json.RawMessage
+		Peak    int64   `json:"peak_memory_bytes"`
+		CPU     float64 `json:"cpu_user_seconds"`
 	}
 	if err := json.Unmarshal([]byte(out), &fig); err != nil || code != 0 || errs != "" || fig.Rows != 4 {
 		t.Fatalf("%d %s %s %v", code, out, errs, err)
+	}
+	if runtime.GOOS == "linux" && (fig.Peak < 1<<20 || fig.CPU <= 0) {
+		t.Errorf("%+v", fig)
 	}
 	const columns = `{"id":"long","a<b":"string","at":"timestamptz","deep":"struct<x: list<double>>","_fh_rescued":"string"}`
 	if string(fig.Columns) != columns {
