@@ -72,12 +72,7 @@ Stop all workers first. The configuration must be the one that was in force.`,
 Starts a broker in memory, writes a configuration and a warehouse into a new folder, runs a
 worker, kills it over and over, also in the middle of commits, and proves at the end that
 no row was lost or duplicated.`},
-		{name: "convert", args: []string{"IN...", "OUT"}, short: "make a Parquet file of JSON lines", run: convertCommand, flags: convertFlags, long: `
-IN are files of JSON lines, plain or compressed by gzip or zstd, - is standard input; OUT is
-the Parquet file, in the place of one that is there, - is standard output. It appears when it
-is complete. The rows are in the order of the lines. A value that has no column, or does not
-fit it, is kept in the column _fh_rescued. Lines that are no rows are an error, and then
-nothing is written, unless --rejects names a file for them.`},
+		{name: "convert", args: []string{"IN...", "OUT"}, short: "make a Parquet file of JSON lines", run: convertCommand, flags: convertFlags, long: convertLong},
 		{name: "version", short: "tell the version", run: versionCommand, flags: jsonFlag},
 	}
 }

@@ -20,6 +20,13 @@ import (
 	"github.com/firehosed/firehosed/schema"
 )
 
+const convertLong = `
+IN are files of JSON lines, plain or compressed by gzip or zstd, - is standard input; OUT is
+the Parquet file, in the place of one that is there, - is standard output. It appears when it
+is complete. The rows are in the order of the lines. A value that has no column, or does not
+fit it, is kept in the column _fh_rescued. Lines that are no rows are an error, and then
+nothing is written, unless --rejects names a file for them.`
+
 func convertFlags(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.convert.schema, "schema", "", "a YAML or JSON `FILE` with the columns, a line NAME: TYPE for each in Iceberg's words; default: what the values say")
 	fs.StringVar(&o.convert.rejects, "rejects", "", "a `FILE` for lines that are no rows, as JSON lines; default: they are an error")
