@@ -57,7 +57,7 @@ type input struct {
 	path    string
 	bytes   int64
 	rows    int64
-	columns string // a file, as firehosed convert --schema reads it
+	columns string // a file, as parseColumns reads it
 	duck    string // the same for DuckDB, as the argument columns of read_json
 	lines   string // a file of lines NAME TAB TYPE, in DuckDB's words
 }

@@ -80,11 +80,11 @@ func Run(ctx context.Context, opt Options) (Figures, error) {
 	}
 	c := &converter{opt: &opt, pool: pool}
 	if opt.Schema != nil {
-		c.fixed, c.schema = true, withRescued(opt.Schema)
+		c.fixed, c.schema = true, opt.Schema
 	}
 	fig, err := c.convert(ctx)
 	if err == nil && c.late {
-		again := &converter{opt: &opt, pool: pool, fixed: true, schema: withRescued(c.schema)}
+		again := &converter{opt: &opt, pool: pool, fixed: true, schema: c.schema}
 		fig, err = again.convert(ctx)
 		fig.Second = true
 	}
@@ -180,7 +180,7 @@ type converter struct {
 func (c *converter) convert(ctx context.Context) (fig Figures, err error) {
 	columns := maxColumns
 	if c.fixed {
-		columns = schema.Leaves(c.schema.Fields)
+		columns = schema.Leaves(c.schema.Fields) // no more are looked for
 	}
 	c.dec = schema.NewDecoder(schema.Options{MaxRecordBytes: maxLine, MaxColumns: columns, SkipEmpty: true, Mem: schema.NewSlabs(slabBytes)})
 	defer c.drop()
@@ -233,12 +233,15 @@ func (c *converter) begin() error {
 	if c.file, err = c.pool.Writer(c.out, c.schema); err != nil {
 		return err
 	}
-	for _, rec := range c.held {
-		if err := c.file.Write(rec); err != nil {
+	for len(c.held) > 0 { // each goes as soon as it is written: the writer has its values then
+		rec := c.held[0]
+		c.held = c.held[1:]
+		err := c.file.Write(rec)
+		rec.Release()
+		if err != nil {
 			return err
 		}
 	}
-	c.drop()
 	return nil
 }
 
@@ -247,7 +250,7 @@ func (c *converter) drop() {
 	for _, rec := range c.held {
 		rec.Release()
 	}
-	c.held, c.size = nil, 0
+	c.held = nil
 }
 
 func (c *converter) input(ctx context.Context, name string) error {

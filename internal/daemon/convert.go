@@ -53,7 +53,7 @@ type converted struct {
 
 func convertCommand(ctx context.Context, c *call) error {
 	last := len(c.args) - 1
-	opt := convert.Options{
+	opt := convert.Options{ // nobody asks for the metrics of Iceberg; the bounds in the footer are there all the same
 		Inputs: c.args[:last], Output: c.args[last], Rejects: c.convert.rejects, Stdin: c.Stdin, Stdout: c.Stdout,
 		Parquet: parquetfile.Options{Codec: c.convert.codec, Level: c.convert.level, RowGroupBytes: c.convert.rowGroup, MetricColumns: 1},
 	}
