@@ -84,10 +84,12 @@ func contract(t *testing.T, endpoint string) {
 		must(err)
 		return out.ShardIterator
 	}
-	// all reads until the shard ends, or n records have come and an answer is empty.
+	// all reads until the shard ends, or n records have come and an answer is empty. It
+	// waits before every call, the first as well: a shard answers five a second.
 	all := func(it *string, n int) (got []types.Record, last *kinesis.GetRecordsOutput) {
 		t.Helper()
-		for end := time.Now().Add(time.Minute); ; time.Sleep(250 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); ; {
+			time.Sleep(250 * time.Millisecond)
 			out, err := cl.GetRecords(t.Context(), &kinesis.GetRecordsInput{ShardIterator: it})
 			must(err)
 			got, it = append(got, out.Records...), out.NextShardIterator
