@@ -176,7 +176,9 @@ func TestManyShards(t *testing.T) {
 	if limit := budget + *overhead; peak > limit {
 		t.Errorf("peak memory %d MiB, want at most %d", peak, limit)
 	}
-	if got := w.rows("web.clicks"); got < n/2 || got > n {
+	got := -1
+	w.until("status tells the rows", func() bool { got = w.rows("web.clicks"); return got >= 0 })
+	if got < n/2 || got > n {
 		t.Errorf("%d rows of %d records", got, n)
 	}
 }
@@ -185,6 +187,7 @@ func TestManyShards(t *testing.T) {
 func (w *world) rows(table string) int {
 	out, err := w.run("status", "-c", w.config, "--json")
 	if err != nil {
+		w.t.Logf("status: %v\n%s", err, out)
 		return -1
 	}
 	var st struct {
@@ -196,6 +199,7 @@ func (w *world) rows(table string) int {
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		w.t.Logf("status: %v\n%s", err, out)
 		return -1
 	}
 	for _, p := range st.Pipelines {
@@ -205,6 +209,7 @@ func (w *world) rows(table string) int {
 			}
 		}
 	}
+	w.t.Logf("status has no table %s:\n%.2000s", table, out)
 	return -1
 }
 

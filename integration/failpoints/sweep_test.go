@@ -137,7 +137,7 @@ func TestZombies(t *testing.T) {
 				s.lead(w, p)
 			}
 			w.feedUntil("the worker stops at its point", p, func() bool { return p.said(s.point, s.at, "block") })
-			p.freeze()
+			p.freeze(w.path("lake"))
 			rival := w.rivalOf(p)
 			had := rival.commits()
 			w.feed(batch)

@@ -6,19 +6,25 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	_ "modernc.org/sqlite" // the catalog's
 )
 
 var binary = flag.String("binary", "", "firehosed with the tag failpoint; default: built from this tree")
@@ -177,8 +183,98 @@ func (p *worker) exitCode() int {
 }
 
 func (p *worker) terminate() { _ = p.cmd.Process.Signal(syscall.SIGTERM) }
-func (p *worker) freeze()    { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
 func (p *worker) thaw()      { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
+// freeze stops the worker where it stands, but for two places: a process that is stopped
+// while it holds the lock of a local folder, or of the catalog's SQLite file in the middle of
+// a transaction, keeps every other out as long as it stands. That is how such locks work, and
+// the guarantee of a local warehouse is about processes that run or are gone.
+func (p *worker) freeze(lake string) {
+	p.t.Helper()
+	for range 1000 {
+		_ = p.cmd.Process.Signal(syscall.SIGSTOP)
+		for !p.stopped() {
+			time.Sleep(time.Millisecond)
+		}
+		if !locked(p.t, lake) && !writes(p.t, p.cmd.Process.Pid) {
+			return
+		}
+		p.thaw()
+		time.Sleep(time.Millisecond)
+	}
+	p.t.Fatal("the worker holds a lock whenever it is stopped")
+}
+
+// stopped reports whether the process is stopped by a signal, or gone.
+func (p *worker) stopped() bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err != nil || strings.HasPrefix(state, "T") || strings.HasPrefix(state, "Z")
+}
+
+// locked reports whether there is a lock file in a folder or below.
+func locked(t *testing.T, lake string) (held bool) {
+	t.Helper()
+	err := filepath.WalkDir(lake, func(_ string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == ".fh-lock" {
+			held = true
+			return fs.SkipAll
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return held
+}
+
+// writes reports whether a process holds a lock of a file that keeps others out, as a
+// transaction of SQLite does that writes.
+func writes(t *testing.T, pid int) bool {
+	t.Helper()
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(locks)) { // 1: POSIX ADVISORY WRITE 4711 fe:00:12 120 120
+		f := strings.Fields(line)
+		if len(f) > 4 && f[1] == "POSIX" && f[3] == "WRITE" && f[4] == strconv.Itoa(pid) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestWrites: what freeze asks for is there in a transaction, and gone after it.
+func TestWrites(t *testing.T) {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(t.TempDir(), "catalog.db")+"?_pragma=journal_mode(WAL)&_txlock=immediate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "CREATE TABLE t (n INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	if writes(t, os.Getpid()) {
+		t.Error("nothing is written, and a lock is held")
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !writes(t, os.Getpid()) {
+		t.Error("a transaction holds no lock")
+	}
+	if err := tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if writes(t, os.Getpid()) {
+		t.Error("the lock of the transaction is still there")
+	}
+}
 
 // flush asks the worker to commit what it holds. One that stands at a point does not answer.
 func (p *worker) flush() {

@@ -31,7 +31,9 @@ const maxDirs = 10_000
 // one machine. Every object is written to a file beside its name, synced, and
 // then linked or renamed to it; then the folder is synced, and every folder on
 // the way down from the root. Swaps, replacements and removals happen under a
-// lock file in the object's folder, which is there only as long as it is held.
+// lock file in the object's folder, which is there only as long as it is held. The
+// lock is a process's: one that is gone holds none, one that is stopped (SIGSTOP, a
+// debugger) keeps the others waiting until it goes on or is killed.
 //
 // What a crash leaves behind are files whose names start with ".fh-"; Sweep
 // removes them. The file system must have hard links, flock and fsync.
