@@ -68,6 +68,21 @@ type Config struct {
 	// Codec compresses data files: zstd, snappy, gzip, lz4 or none. Default zstd.
 	Codec string `yaml:"codec"`
 
+	// Delta allows the encoding DELTA_BINARY_PACKED for integers and times in data files,
+	// where it takes less than half: they get smaller and are written faster. The
+	// vectorized reader of Iceberg for Spark has it since 1.10, most others for longer.
+	// Default false.
+	Delta bool `yaml:"delta"`
+
+	// PageIndex adds the bounds and the places of pages, by which engines skip
+	// pages. Default false.
+	PageIndex bool `yaml:"page_index"`
+
+	// Bloom has the columns that get a Bloom filter for each row group, the parts of
+	// nested ones joined by dots. Tables without such a column are left as they are.
+	// Default: none.
+	Bloom []string `yaml:"bloom_columns"`
+
 	// Level is the zstd or gzip level, 1 to 9. Default 1, the fastest.
 	Level int `yaml:"level"`
 

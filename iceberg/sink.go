@@ -98,7 +98,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 		o(s)
 	}
 	pool, err := parquetfile.NewPool(parquetfile.Options{
-		Codec: cfg.Codec, Level: cfg.Level, RowGroupBytes: s.rowGroupBytes(), IdleBytes: s.idleBytes(),
+		Codec: cfg.Codec, Level: cfg.Level, Delta: cfg.Delta, PageIndex: cfg.PageIndex, Bloom: cfg.Bloom, RowGroupBytes: s.rowGroupBytes(), IdleBytes: s.idleBytes(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("iceberg sink: %w", err)

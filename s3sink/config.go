@@ -43,6 +43,21 @@ type Config struct {
 	// snappy, as in Firehose.
 	Codec string `yaml:"codec"`
 
+	// Delta allows the encoding DELTA_BINARY_PACKED for integers and times in parquet,
+	// where it takes less than half: they get smaller and are written faster. The
+	// vectorized reader of Iceberg for Spark has it since 1.10, most others for longer.
+	// Default false.
+	Delta bool `yaml:"delta"`
+
+	// PageIndex adds the bounds and the places of pages to parquet, by which engines skip
+	// pages. Default false.
+	PageIndex bool `yaml:"page_index"`
+
+	// Bloom has the columns of parquet that get a Bloom filter for each row group, the parts of
+	// nested ones joined by dots. Tables without such a column are left as they are.
+	// Default: none.
+	Bloom []string `yaml:"bloom_columns"`
+
 	// BufferSize is the size of an object at which it ends and the next one begins: bytes
 	// before compression, of parquet bytes of the file. An object holds whole records and
 	// may be a record larger. 1 MiB to 128 MiB. Firehose's SizeInMBs. Default 5 MiB, of
@@ -150,6 +165,14 @@ func (c Config) Validate() error {
 	}
 	if !c.columnar() && len(c.Columns) > 0 {
 		bad("columns: %s has none: write format: parquet, or remove them", cmp.Or(c.Format, FormatRaw))
+	}
+	for _, page := range []struct {
+		key string
+		set bool
+	}{{"delta", c.Delta}, {"page_index", c.PageIndex}, {"bloom_columns", len(c.Bloom) > 0}} {
+		if page.set && !c.columnar() {
+			bad("%s: %s has no pages: write format: parquet, or remove it", page.key, cmp.Or(c.Format, FormatRaw))
+		}
 	}
 	if !slices.Contains(codecs, c.Codec) {
 		bad("codec: %q: choose snappy, zstd, gzip, lz4 or none", c.Codec)

@@ -105,7 +105,7 @@ func New(cfg Config, ctl *pipeline.Control, opts ...Option) (*Sink, error) {
 func (s *Sink) encoders() (err error) {
 	if s.cfg.columnar() {
 		s.pool, err = parquetfile.NewPool(parquetfile.Options{
-			Codec: s.cfg.Codec, RowGroupBytes: min(parquetfile.DefaultRowGroupBytes, s.cfg.bufferSize()),
+			Codec: s.cfg.Codec, Delta: s.cfg.Delta, PageIndex: s.cfg.PageIndex, Bloom: s.cfg.Bloom, RowGroupBytes: min(parquetfile.DefaultRowGroupBytes, s.cfg.bufferSize()),
 		})
 		return err
 	}

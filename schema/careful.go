@@ -74,6 +74,7 @@ func caught(f func()) (v any) {
 // judge finds out whether the units of a record are rows, without laying them out.
 func (d *Decoder) judge(t *table, rec []byte) {
 	c := &d.cut
+	defer c.close()
 	if skip, whole := c.open(rec); skip != "" || whole != nil {
 		return
 	}
@@ -90,6 +91,7 @@ func (d *Decoder) judge(t *table, rec []byte) {
 // unitRescued is unit for a record whose members are all rescued.
 func (d *Decoder) unitRescued(t *table, index int32, rec []byte) {
 	o, c := &d.out, &d.cut
+	defer c.close()
 	c.open(rec) // and something is in it: laying it out panicked
 	for c.more() {
 		end, rej := c.judge()

@@ -23,8 +23,7 @@ func (r *reader) number(f *node, row, i int) int {
 		if !ok {
 			return misfit
 		}
-		f.reserve(row)
-		f.words[row] = math.Float64bits(v)
+		f.setWord(row, math.Float64bits(v))
 	case Float:
 		v, ok := r.numbers.exactFloat(buf[i:e], 32)
 		if !ok {
@@ -33,8 +32,7 @@ func (r *reader) number(f *node, row, i int) int {
 			}
 			return misfit
 		}
-		f.reserve(row)
-		f.words[row] = uint64(math.Float32bits(float32(v)))
+		f.setWord(row, uint64(math.Float32bits(float32(v))))
 	case Decimal:
 		return r.decimal(f, row, i, e)
 	default:
@@ -47,10 +45,8 @@ func (r *reader) number(f *node, row, i int) int {
 			r.widen(f, &Type{Kind: Long})
 			return misfit
 		}
-		f.reserve(row)
-		f.words[row] = uint64(v)
+		f.setWord(row, uint64(v))
 	}
-	f.hold(row)
 	return e
 }
 
@@ -65,9 +61,9 @@ func (r *reader) decimal(f *node, row, i, end int) int {
 		r.widen(f, &Type{Kind: Decimal, Precision: precision, Scale: t.Scale})
 		return misfit
 	}
-	f.reserve(row)
+	f.reserve(row + 1)
 	f.words[2*row], f.words[2*row+1] = v.LowBits(), uint64(v.HighBits())
-	f.hold(row)
+	f.n = row + 1
 	return end
 }
 
@@ -86,13 +82,13 @@ func (r *reader) declared(f *node, row, i int) int {
 	switch f.kind {
 	case Timestamp, TimestampTZ, TimestampNS, TimestampTZNS:
 		v, e, ok := r.clock.instant(buf, i+1, f.kind)
-		return f.setWord(row, uint64(v), e, ok)
+		return f.setTime(row, v, e, ok)
 	case Date:
 		v, ok := r.clock.date(buf, i+1)
-		return f.setWord(row, uint64(v), i+11, ok && buf[i+11] == '"')
+		return f.setTime(row, v, i+11, ok && buf[i+11] == '"')
 	case Time:
 		sec, nsec, e, ok := timeOfDay(buf, i+1)
-		return f.setWord(row, uint64(sec*1e6+nsec/1e3), e, ok && nsec%1e3 == 0 && buf[e] == '"')
+		return f.setTime(row, sec*1e6+nsec/1e3, e, ok && nsec%1e3 == 0 && buf[e] == '"')
 	default:
 		return r.blob(f, row, i)
 	}
@@ -110,7 +106,7 @@ func (r *reader) blob(f *node, row, i int) int {
 		r.scratch, _ = unescape(r.scratch[:0], text)
 		text = r.scratch
 	}
-	f.reserve(row)
+	f.reserve(row + 1)
 	var ok bool
 	switch f.kind {
 	case UUID:
@@ -130,18 +126,16 @@ func (r *reader) blob(f *node, row, i int) int {
 	if !ok {
 		return misfit
 	}
-	f.hold(row)
+	f.n = row + 1
 	return e + 1
 }
 
-// setWord sets the row if ok, and returns the index after the quote at end.
-func (n *node) setWord(row int, v uint64, end int, ok bool) int {
+// setTime sets the row if ok, and returns the index after the quote at end.
+func (n *node) setTime(row int, v int64, end int, ok bool) int {
 	if !ok {
 		return misfit
 	}
-	n.reserve(row)
-	n.words[row] = v
-	n.hold(row)
+	n.setWord(row, uint64(v))
 	return end + 1
 }
 
@@ -164,6 +158,7 @@ func decodeFixed(dst, text []byte) bool {
 	if len(text) != base64.StdEncoding.EncodedLen(len(dst)) || bytes.ContainsAny(text, "\r\n") {
 		return false
 	}
-	v, err := base64.StdEncoding.Strict().AppendDecode(nil, text)
+	var mem [64]byte // enough for most
+	v, err := base64.StdEncoding.Strict().AppendDecode(mem[:0], text)
 	return err == nil && copy(dst, v) == len(dst) && len(v) == len(dst)
 }

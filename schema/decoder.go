@@ -2,9 +2,9 @@ package schema
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
@@ -13,7 +13,9 @@ import (
 type Decoded struct {
 	// Data has a column for every field of the schema that has a value in it, and
 	// Rescued where anything was rescued. The caller releases it.
-	Data arrow.RecordBatch
+	Data *Batch
+
+	RescuedRows int // rows in which something was rescued
 
 	Unit, Sub []int32 // by row: the index of what it came from, and its number within that
 	Rejects   []Reject
@@ -43,7 +45,10 @@ type table struct {
 	schema *Schema
 	pinned *Schema
 	reader reader
-	fields []arrow.Field // by index in reader.root.kids
+	fields []arrow.Field // by index in reader.root.kids, that of rescued last
+	parts  int           // vectors below those of columns, at most
+	laid   []*node       // the columns of the last batch
+	as     *arrow.Schema // theirs
 	check  *reader       // reads what pinned requires; nil: nothing
 
 	missing fault // what the last object lacked
@@ -83,6 +88,7 @@ func (d *Decoder) decode(units [][]byte, s, pinned *Schema, fates []fate) *Decod
 	o := &d.out
 	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
 	clear(o.Skipped)
+	defer d.cut.close() // when a unit panics, what is behind it is as it was
 	for i, u := range units {
 		switch {
 		case fates == nil || fates[i] == fate{}:
@@ -94,6 +100,7 @@ func (d *Decoder) decode(units [][]byte, s, pinned *Schema, fates []fate) *Decod
 		}
 	}
 	o.Data = d.layOut(t, len(o.Unit))
+	o.RescuedRows = t.reader.rescued.n - t.reader.rescued.nulls
 	o.Want = t.reader.want(s)
 	d.shrink(t)
 	return o
@@ -104,7 +111,7 @@ const keepBytes = 16 << 20
 
 // Held returns how many bytes the decoder keeps for the next batch.
 func (d *Decoder) Held() int {
-	held := cap(d.cut.scan.buf)
+	held := cap(d.cut.own)
 	for _, t := range d.tables {
 		held += t.held + t.tree
 	}
@@ -115,7 +122,7 @@ func (d *Decoder) Held() int {
 // now. The others together keep an eighth of what it may: a table that evolves leaves
 // its earlier schemas behind.
 func (d *Decoder) shrink(t *table) {
-	t.held = t.reader.root.held() + t.reader.rescued.held()
+	t.held = t.reader.root.held() + t.reader.rescued.held() + t.reader.strays*2*nodeBytes
 	if t.held > d.keep {
 		t.free()
 	}
@@ -138,14 +145,26 @@ func (t *table) free() {
 // unit lays out the rows of a record.
 func (d *Decoder) unit(t *table, index int32, rec []byte) {
 	o, c := &d.out, &d.cut
-	skip, whole := c.open(rec)
-	if skip != "" {
-		o.Skipped[skip]++
-		return
-	}
-	if whole != nil {
-		d.reject(index, whole)
-		return
+	if t.check == nil && c.openPlain(rec) {
+		if end := t.reader.row(len(o.Unit), 0); end >= 0 {
+			o.Unit = append(o.Unit, index)
+			o.Sub = append(o.Sub, 0)
+			if end == len(rec) {
+				c.close()
+				return
+			}
+			c.accept(end)
+		}
+	} else {
+		skip, whole := c.open(rec)
+		if skip != "" {
+			o.Skipped[skip]++
+			return
+		}
+		if whole != nil {
+			d.reject(index, whole)
+			return
+		}
 	}
 	for c.more() {
 		if c.careful {
@@ -174,6 +193,7 @@ func (d *Decoder) unit(t *table, index int32, rec []byte) {
 	if c.sub == 0 {
 		o.Skipped[SkipBlank]++
 	}
+	c.close()
 }
 
 func (d *Decoder) reject(index int32, r *Reject) {
@@ -229,6 +249,8 @@ func (d *Decoder) table(s, pinned *Schema) *table {
 	for _, kid := range t.reader.root.kids {
 		t.fields = append(t.fields, kid.field.ArrowField())
 	}
+	t.fields = append(t.fields, t.reader.rescued.field.ArrowField())
+	t.parts = t.reader.root.vectors()
 	t.tree = t.reader.root.tree()
 	if required := requiredOf(pinned); required != nil {
 		t.check = &reader{}
@@ -298,39 +320,48 @@ func (r *reader) begin(s *Schema) {
 }
 
 // layOut makes the record batch.
-func (d *Decoder) layOut(t *table, rows int) arrow.RecordBatch {
+func (d *Decoder) layOut(t *table, rows int) *Batch {
 	r, l := &t.reader, &d.lay
-	size := 0
+	size, same, at := 0, true, 0
+	see := func(n *node) {
+		if n.finish(rows); n.has() {
+			size += n.size(rows)
+			same = same && at < len(t.laid) && t.laid[at] == n
+			at++
+		}
+	}
 	for _, kid := range r.root.kids {
-		if kid.finish(rows); kid.has() {
-			size += kid.size(rows)
-		}
+		see(kid)
 	}
-	if r.rescued.finish(rows); r.rescued.has() {
-		size += r.rescued.size(rows)
+	see(&r.rescued)
+	if !same || at < len(t.laid) || t.as == nil {
+		t.lay()
 	}
-	l.slab, l.used = memory.NewResizableBuffer(d.opt.Mem), 0
-	l.slab.Resize(size)
-	defer l.slab.Release()
+	b := newBatch(t.as, rows)
+	b.slab = memory.NewResizableBuffer(d.opt.Mem)
+	b.slab.Resize(size)
+	if cap(b.parts) < t.parts {
+		b.parts = make([]Vector, 0, t.parts)
+	}
+	b.cols = slices.Grow(b.cols, len(t.laid))[:len(t.laid)]
+	b.arrays = slices.Grow(b.arrays, len(t.laid))[:len(t.laid)]
+	*l = layout{slab: b.slab.Bytes(), parts: b.parts}
+	for i, n := range t.laid {
+		l.vector(&b.cols[i], n, rows)
+	}
+	b.parts = l.parts
+	*l = layout{}
+	return b
+}
 
+// lay notes which columns have a value.
+func (t *table) lay() {
 	var fields []arrow.Field
-	var cols []arrow.Array
-	add := func(n *node, f arrow.Field) {
-		if !n.has() {
-			return
+	t.laid = t.laid[:0]
+	for i, kid := range append(slices.Clip(t.reader.root.kids), &t.reader.rescued) {
+		if kid.has() {
+			t.laid, fields = append(t.laid, kid), append(fields, t.fields[i])
 		}
-		data := l.data(n, f.Type, rows)
-		defer data.Release()
-		fields = append(fields, f)
-		cols = append(cols, array.MakeFromData(data))
 	}
-	for i, kid := range r.root.kids {
-		add(kid, t.fields[i])
-	}
-	add(&r.rescued, r.rescued.field.ArrowField())
-	rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), cols, int64(rows))
-	for _, c := range cols {
-		c.Release()
-	}
-	return rec
+	t.as = arrow.NewSchema(fields, nil)
 }

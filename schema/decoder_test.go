@@ -186,11 +186,14 @@ func TestNumbers(t *testing.T) {
 		if want := exact.IsInt() && exact.Num().IsInt64(); isInt != want || isInt && exact.Num().Int64() != v {
 			t.Errorf("%s as an integer is %d, %v", text, v, isInt)
 		}
-		if p, end := plainInt(buf, 0); end != 0 && (!isInt || p != v) {
-			t.Errorf("%s is read as %d", text, p)
+		if p, end := plainInt(sourceOf(buf), 0); end != 0 && (!isInt || int64(p) != v || end != len(text)) {
+			t.Errorf("%s is read as %d, %d bytes", text, p, end)
 		}
 		f, ok := n.double(buf, 0, len(text))
 		want, err := strconv.ParseFloat(text, 64)
+		if p, end := plainDouble(sourceOf(buf), 0); end != 0 && (err != nil || math.Float64bits(want) != p || end != len(text)) {
+			t.Errorf("%s is read as %v, %d bytes", text, p, end)
+		}
 		if ok && (err != nil || math.Float64bits(want) != math.Float64bits(f)) {
 			t.Errorf("%s as a double is %v, want %v", text, f, want)
 		}
@@ -349,5 +352,35 @@ func TestSplitter(t *testing.T) {
 	}
 	if s.Open(nil) != SkipTombstone {
 		t.Error("a record without a value is not skipped")
+	}
+}
+
+// TestStrays: keys without a column are remembered, long ones are not: whoever sends them
+// would decide how much memory a decoder holds.
+func TestStrays(t *testing.T) {
+	d := NewDecoder(Options{})
+	s := numbered(columns(t, "a: long"))
+	for i := range 20 {
+		unit := fmt.Appendf(nil, `{"a":1,"short%d":null,"%s%d":null}`, i, strings.Repeat("k", 100_000), i)
+		o := d.Decode([][]byte{unit, unit}, s, nil)
+		if len(o.Unit) != 2 || len(o.Rejects) > 0 {
+			t.Fatalf("%d rows, rejects %v", len(o.Unit), o.Rejects)
+		}
+		o.Data.Release()
+	}
+	root := &d.tables[0].reader.root
+	if len(root.strays) != 20 {
+		t.Errorf("%d keys are remembered", len(root.strays))
+	}
+	for _, f := range root.strays {
+		if len(f.key) > maxStrayKey {
+			t.Errorf("a key of %d bytes is remembered", len(f.key))
+		}
+	}
+	twice := []byte(`{"short1":null,"a":1,"short1":null}`)
+	o := d.Decode([][]byte{twice}, s, nil)
+	defer o.Data.Release()
+	if len(o.Rejects) != 1 || o.Rejects[0].Code != CodeDuplicateKey {
+		t.Errorf("a key twice: %v", o.Rejects)
 	}
 }

@@ -28,6 +28,19 @@
 // no schema, then says what. So a reject cannot depend on a table. The tests hold
 // the two against each other, and both against encoding/json.
 //
+// # The way of a byte
+//
+// A record is read where it lies: in the buffer of the fetch, which [Options].Padded says can
+// be (cutter.lend). [Decoder.Decode] opens it (decoder.go), reader.object finds the field of
+// a key and reads what its value mostly is (parse.go, number.go, timetext.go, text.go), and
+// a byte of text is copied for the first time: into the cells of its column (node.go). At the
+// end of the batch the cells are copied into the one piece of memory of a [Batch] (layout.go,
+// batch.go), which goes through the lane and into the sink as it is. Its [Vectors] are where
+// package internal/parquetfile goes on: it keeps the batch until a row group is full
+// (keep.go), puts a column together out of all batches (column.go), makes a dictionary or a
+// page of it (dictionary.go, encode.go), and compresses that (texts.go, zstd.go). Whatever is
+// between the two packages hands on slices and batches, and looks at none of it.
+//
 // # What the rules leave open
 //
 // Units. White space separates values, and so does nothing at all. If a value has no

@@ -76,6 +76,43 @@ func judgeAll(tb testing.TB, units [][]byte, tables []*Schema) {
 		o.Data.Release()
 	}
 	checkSplit(tb, units, first)
+	checkPadded(tb, units, s)
+}
+
+// checkPadded checks that units become the same where they lie, and that what is behind
+// them is left as it was and has no say.
+func checkPadded(tb testing.TB, units [][]byte, s *Schema) {
+	tb.Helper()
+	var text []byte
+	for _, u := range units {
+		text = append(append(text, u...), `"}],5`...)
+	}
+	text = append(text, make([]byte, Padding)...)
+	before := bytes.Clone(text)
+	padded, at := make([][]byte, len(units)), 0
+	for i, u := range units {
+		if u != nil {
+			padded[i] = text[at : at+len(u) : at+len(u)+Padding]
+		}
+		at += len(u) + 5
+	}
+	var texts [2]string
+	for i, lie := range []bool{false, true} {
+		d := NewDecoder(Options{Padded: lie})
+		o := d.Decode(padded, s, nil)
+		rows, err := o.Data.MarshalJSON()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		texts[i] = verdicts(o) + string(rows)
+		o.Data.Release()
+	}
+	if texts[0] != texts[1] {
+		tb.Errorf("copied\n%s\nwhere it lies\n%s", texts[0], texts[1])
+	}
+	if !bytes.Equal(text, before) {
+		tb.Errorf("the text was changed:\n%q\n%q", before, text)
+	}
 }
 
 type judge struct{ testing.TB }

@@ -1,5 +1,7 @@
 package schema
 
+import "strings"
+
 // class is what kind of JSON a place holds.
 type class uint8
 
@@ -37,7 +39,7 @@ func (r *reader) learn(m *member) {
 	if p.found == nil {
 		p.found = &evidence{class: classObject}
 	}
-	e := p.found.member(string(m.key), p.declared)
+	e := p.found.member(m.key, p.declared)
 	r.see(e, m.from, p.depth)
 	r.keep(p.found, e)
 }
@@ -47,7 +49,7 @@ func (e *evidence) member(key string, declared []Field) *evidence {
 	if m := e.byKey[key]; m != nil {
 		return m
 	}
-	return &evidence{key: key, declared: fieldForKey(declared, key)}
+	return &evidence{key: strings.Clone(key), declared: fieldForKey(declared, key)}
 }
 
 // evidencePerColumn bounds how many places a batch may say something about, for
@@ -134,8 +136,8 @@ func (r *reader) seeText(e *evidence, i, end int, escaped bool) bool {
 func (r *reader) seeNumber(e *evidence, i, end int) bool {
 	buf := r.cut.scan.buf
 	var isInt, isBig bool
-	if v, n := plainInt(buf, i); n > 0 {
-		isInt, isBig = true, v > maxExactInt || v < -maxExactInt
+	if v, n := plainInt(r.src, i); n > 0 {
+		isInt, isBig = true, int64(v) > maxExactInt || int64(v) < -maxExactInt
 	} else {
 		d := r.numbers.decimal(buf[i:end])
 		whole := d.whole

@@ -28,6 +28,9 @@ func newKeySet() keySet {
 
 // reset forgets all keys.
 func (s *keySet) reset() {
+	if s.next == 0 && len(s.arena) == 0 {
+		return
+	}
 	for i := range s.keys {
 		s.table[s.keys[i].slot] = 0
 	}

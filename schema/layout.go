@@ -1,17 +1,13 @@
 package schema
 
-import (
-	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
-	"github.com/apache/arrow-go/v18/arrow/memory"
-)
+import "github.com/apache/arrow-go/v18/arrow"
 
 // A layout copies finished cells into one piece of memory of a record batch, cut
 // to size. The nodes keep theirs for the next batch.
 type layout struct {
-	slab *memory.Buffer
-	used int
-	none *memory.Buffer // zeros, for columns without any value: not from the allocator
+	slab  []byte
+	used  int
+	parts []Vector // of the batch
 }
 
 const alignment = 64
@@ -65,141 +61,92 @@ func (n *node) cellBytes() int {
 }
 
 // take returns the next size bytes of the slab.
-func (l *layout) take(size int) *memory.Buffer {
-	b := memory.SliceBuffer(l.slab, l.used, size)
+func (l *layout) take(size int) []byte {
+	b := l.slab[l.used : l.used+size : l.used+size]
 	l.used += aligned(size)
 	return b
 }
 
-// zeros returns a buffer of size zero bytes.
-func (l *layout) zeros(size int) *memory.Buffer {
-	if l.none == nil || l.none.Len() < size {
-		l.none = memory.NewBufferBytes(make([]byte, max(2*size, 64<<10)))
-	}
-	return memory.SliceBuffer(l.none, 0, size)
+// kids returns n vectors for what is below another.
+func (l *layout) kids(n int) []Vector {
+	at := len(l.parts)
+	l.parts = l.parts[: at+n : cap(l.parts)]
+	return l.parts[at : at+n : at+n]
 }
 
-// data lays out rows of n as Arrow data of type dt. The caller releases it.
-func (l *layout) data(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
-	if n.n == 0 {
-		return l.nulls(dt, rows)
+// vectors returns how many kids n and what is below it may have.
+func (n *node) vectors() int {
+	if n.kind != Struct && n.kind != List && n.kind != Map {
+		return 0
 	}
-	bufs := make([]*memory.Buffer, 1, 3)
+	sum := len(n.kids)
+	if n.kind == Struct && n.field != nil {
+		sum = len(n.field.Type.Fields)
+	}
+	for _, kid := range n.kids {
+		sum += kid.vectors()
+	}
+	return sum
+}
+
+// vector lays rows of n out in v.
+func (l *layout) vector(v *Vector, n *node, rows int) {
+	*v = Vector{Len: rows, Nulls: rows}
+	if n.n == 0 || rows == 0 {
+		return
+	}
+	v.Nulls, v.at = n.nulls, l.used
 	if n.nulls > 0 {
-		bufs[0] = l.take(bitmapBytes(rows))
-		copy(bufs[0].Bytes(), arrow.Uint64Traits.CastToBytes(n.valid))
+		v.Valid = l.take(bitmapBytes(rows))
+		copy(v.Valid, arrow.Uint64Traits.CastToBytes(n.valid))
 	}
-	var kids []arrow.ArrayData
 	switch n.kind {
 	case Bool:
-		b := l.take(bitmapBytes(rows))
-		copy(b.Bytes(), arrow.Uint64Traits.CastToBytes(n.words))
-		bufs = append(bufs, b)
+		v.Data = l.take(bitmapBytes(rows))
+		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
 	case String, Binary:
-		b := l.take(len(n.data))
-		copy(b.Bytes(), n.data)
-		bufs = append(bufs, l.offsets(n, rows), b)
-	case List:
-		bufs = append(bufs, l.offsets(n, rows))
-		kids = []arrow.ArrayData{l.data(n.kids[0], dt.(*arrow.ListType).Elem(), int(n.ends[rows]))}
-	case Map:
-		bufs = append(bufs, l.offsets(n, rows))
-		kids = []arrow.ArrayData{l.entries(n, dt.(*arrow.MapType).Elem(), int(n.ends[rows]))}
-	case Struct:
-		kids = l.kids(n, dt, rows)
+		l.ends(v, n, rows)
+		v.Data = l.take(len(n.data))
+		copy(v.Data, n.data)
+	case List, Map:
+		l.ends(v, n, rows)
+		v.Kids = l.kids(len(n.kids))
+		for i, kid := range n.kids {
+			l.vector(&v.Kids[i], kid, int(n.ends[rows]))
+		}
+	case Struct: // has no others than those of its node
+		v.Kids = l.kids(len(n.field.Type.Fields))
+		next := 0
+		for i := range v.Kids {
+			if next < len(n.kids) && n.kids[next].at == i {
+				l.vector(&v.Kids[i], n.kids[next], rows)
+				next++
+				continue
+			}
+			v.Kids[i] = Vector{Len: rows, Nulls: rows}
+		}
 	default:
-		bufs = append(bufs, l.cells(n, rows))
+		l.cells(v, n, rows)
 	}
-	return finish(dt, rows, bufs, kids, n.nulls)
 }
 
-// finish makes the data and gives up its own references to the parts.
-func finish(dt arrow.DataType, rows int, bufs []*memory.Buffer, kids []arrow.ArrayData, nulls int) arrow.ArrayData {
-	d := array.NewData(dt, rows, bufs, kids, nulls, 0)
-	for _, b := range bufs {
-		if b != nil {
-			b.Release()
-		}
-	}
-	for _, k := range kids {
-		k.Release()
-	}
-	return d
-}
-
-// kids lays out the fields of a struct. It has no others than those of its node.
-func (l *layout) kids(n *node, dt arrow.DataType, rows int) []arrow.ArrayData {
-	kids := make([]arrow.ArrayData, 0, len(n.kids))
-	fields := dt.(*arrow.StructType).Fields()
-	next := 0
-	for i := range fields {
-		if next < len(n.kids) && n.kids[next].at == i {
-			kids = append(kids, l.data(n.kids[next], fields[i].Type, rows))
-			next++
-			continue
-		}
-		kids = append(kids, l.nulls(fields[i].Type, rows))
-	}
-	return kids
-}
-
-// entries lays out the keys and values of a map.
-func (l *layout) entries(n *node, dt arrow.DataType, rows int) arrow.ArrayData {
-	st := dt.(*arrow.StructType)
-	kids := []arrow.ArrayData{
-		l.data(n.kids[0], st.Field(0).Type, rows),
-		l.data(n.kids[1], st.Field(1).Type, rows),
-	}
-	return finish(st, rows, []*memory.Buffer{nil}, kids, 0)
-}
-
-func (l *layout) offsets(n *node, rows int) *memory.Buffer {
+func (l *layout) ends(v *Vector, n *node, rows int) {
 	b := l.take(4 * (rows + 1))
-	copy(b.Bytes(), arrow.Int32Traits.CastToBytes(n.ends[:rows+1]))
-	return b
+	copy(b, arrow.Int32Traits.CastToBytes(n.ends[:rows+1]))
+	v.Ends = arrow.Int32Traits.CastFromBytes(b)
 }
 
 // cells lays out values of fixed size.
-func (l *layout) cells(n *node, rows int) *memory.Buffer {
-	b := l.take(n.cellBytes() * rows)
+func (l *layout) cells(v *Vector, n *node, rows int) {
+	v.Data = l.take(n.cellBytes() * rows)
 	switch n.kind {
 	case Int, Float, Date:
-		for i, dst := 0, arrow.Uint32Traits.CastFromBytes(b.Bytes()); i < rows; i++ {
+		for i, dst := 0, arrow.Uint32Traits.CastFromBytes(v.Data); i < rows; i++ {
 			dst[i] = uint32(n.words[i])
 		}
 	case UUID, Fixed:
-		copy(b.Bytes(), n.data)
+		copy(v.Data, n.data)
 	default:
-		copy(b.Bytes(), arrow.Uint64Traits.CastToBytes(n.words))
+		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
 	}
-	return b
-}
-
-// nulls lays out rows without any value. All such columns share their zeros.
-func (l *layout) nulls(dt arrow.DataType, rows int) arrow.ArrayData {
-	if rows == 0 {
-		a := array.MakeArrayOfNull(memory.DefaultAllocator, dt, 0)
-		defer a.Release()
-		a.Data().Retain()
-		return a.Data()
-	}
-	bufs := []*memory.Buffer{l.zeros(bitmapBytes(rows))}
-	var kids []arrow.ArrayData
-	switch t := dt.(type) {
-	case *arrow.StructType:
-		for _, f := range t.Fields() {
-			kids = append(kids, l.nulls(f.Type, rows))
-		}
-	case *arrow.ListType:
-		bufs = append(bufs, l.zeros(4*(rows+1)))
-		kids = []arrow.ArrayData{l.nulls(t.Elem(), 0)}
-	case *arrow.MapType:
-		bufs = append(bufs, l.zeros(4*(rows+1)))
-		kids = []arrow.ArrayData{l.nulls(t.Elem(), 0)}
-	case *arrow.StringType, *arrow.BinaryType:
-		bufs = append(bufs, l.zeros(4*(rows+1)), l.zeros(0))
-	case arrow.FixedWidthDataType:
-		bufs = append(bufs, l.zeros((t.BitWidth()*rows+7)/8))
-	}
-	return finish(dt, rows, bufs, kids, rows)
 }

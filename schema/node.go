@@ -1,27 +1,29 @@
 package schema
 
-import (
-	"math/bits"
-	"unsafe"
-)
+import "math/bits"
 
 // A node is one place in a schema and the cells laid out for it so far.
 //
 // Rows without a value cost nothing when they pass: n is the number of rows that
 // are filled, and what the gap up to a row needs is done when the next value
 // comes, or at the end of the batch. n beyond the current row means that the row
-// has a value already, which is how repeated keys are found.
+// has a value already, which is how repeated keys are found. Nor does a row that has a
+// value need more than that, where the row before had one: the bitmap is filled by runs.
+// That is cheap where nearly all rows have a value; elsewhere nobody can foresee whether
+// the row before had one, and the bitmap is filled without asking.
 type node struct {
 	// What every value needs comes first, in two cache lines.
-	kind  Kind
-	place int32 // index among its parent's places
-	leap  int32 // the place of the key that comes after this one, if that is far; else 0
-	far   int32 // the same, as seen once
-	n     int
-	valid []uint64 // bitmap, zeros beyond n
-	words []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
-	ends  []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one until finish
-	data  []byte   // String, Binary; UUID, Fixed: width bytes each
+	kind   Kind
+	sparse uint8 // 1: many rows of the last batch had no value, and valid is filled row by row
+	place  int32 // index among its parent's places
+	follow int32 // the place of the key that mostly comes after this one
+	far    int32 // a place that is far from this one, whose key came after this one once
+	n      int
+	run    int      // the rows from run to n-1 have a value, and are not in valid yet
+	valid  []uint64 // bitmap, zeros from run on; as long as it has to be
+	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
+	ends   []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one until finish
+	data   []byte   // String, Binary; UUID, Fixed: width bytes each
 
 	nulls    int    // of the rows, once finish has counted them
 	field    *Field // nil: the record itself
@@ -32,6 +34,7 @@ type node struct {
 	depth    int     // objects and arrays around the value
 	width    int     // UUID, Fixed
 	kids     []*node // Struct: the fields; List: the element; Map: key and value
+	strays   []*node // Struct: keys that have no column; their kind is noKind
 	places   []place // Struct: the fields in the order in which their keys mostly come
 	moves    int     // of places in this batch
 	byKey    keyTable
@@ -42,12 +45,14 @@ type node struct {
 
 	promote *Type     // what its type must become to take what did not fit
 	found   *evidence // Struct, or in an element: members without a column
-	_       [nodePad]byte
 }
 
-// nodePad makes nodes fill cache lines, so that those of a struct, which lie side by
-// side, begin with one.
-const nodePad = 32
+// noKind is the kind of a key without a column.
+const noKind = Kind(0)
+
+// nodeBytes is the size of a node: of whole cache lines, so that those of a struct, which
+// lie side by side, begin with one.
+const nodeBytes = 384
 
 // init makes n the node of a field, and builds those below it.
 func (n *node) init(f *Field, key string, parent *node, declared *Type) {
@@ -127,47 +132,93 @@ func fieldForKey(fields []Field, key string) *Field {
 // has tells whether any row has a value.
 func (n *node) has() bool { return n.n > n.nulls }
 
-func (n *node) setNull(row int) {
-	switch n.kind {
-	case String, Binary:
-		n.reserve(row)
-		n.ends[row+1] = int32(len(n.data))
-	case List, Map:
-		n.ends[row+1] = int32(n.begin(row))
-	default:
-		n.reserve(row)
-	}
-	n.n = row + 1
+// holds tells whether the row has a value.
+func (n *node) holds(row int) bool {
+	return n.n > row && (row >= n.run || row>>6 < len(n.valid) && n.valid[row>>6]>>(row&63)&1 == 1)
 }
 
-// reserve makes room for a row.
-func (n *node) reserve(row int) {
+// skipTo leaves the rows from n up to row without a value.
+func (n *node) skipTo(row int) {
+	n.mark()
+	if n.kind == List || n.kind == Map {
+		n.reserve(row + 1)
+		end := n.ends[n.n]
+		for i := n.n + 1; i <= row; i++ {
+			n.ends[i] = end
+		}
+	}
+	n.n, n.run = row, row
+}
+
+// mark notes in the bitmap which rows have a value.
+func (n *node) mark() {
+	if n.run >= n.n {
+		return
+	}
+	if n.n>>6 >= len(n.valid) {
+		n.valid = extend(n.valid, 2*(n.n>>6+1))
+	}
+	setBits(n.valid, n.run, n.n)
+	n.run = n.n
+}
+
+// begin prepares for a value of the row of a sparse column.
+func (n *node) begin(row int) {
 	if row>>6 >= len(n.valid) {
+		n.valid = extend(n.valid, 2*(row>>6+1))
+	}
+	n.valid[row>>6] |= 1 << (row & 63)
+	n.n, n.run = row, row+1
+}
+
+// setNull leaves the row, which is next, without a value.
+func (n *node) setNull(row int) {
+	if n.run > row { // begin thought that there would be one
+		clearBits(n.valid, row, n.run)
+	}
+	n.skipTo(row + 1)
+}
+
+// setWord makes v the value of the row, which is next.
+func (n *node) setWord(row int, v uint64) {
+	if row >= len(n.words) {
 		n.grow(row)
 	}
-}
-
-// begin makes room for a row of a list or map and returns where it begins.
-func (n *node) begin(row int) int {
-	n.reserve(row)
-	end := n.ends[n.n]
-	for i := n.n + 1; i <= row; i++ {
-		n.ends[i] = end
-	}
-	n.n = max(n.n, row)
-	return int(end)
-}
-
-// hold says that the row, for which there is room, has its value now.
-func (n *node) hold(row int) {
-	n.valid[row>>6] |= 1 << (row & 63)
+	n.words[row] = v
 	n.n = row + 1
+}
+
+// end ends the list or map of the row, which is next.
+func (n *node) end(row, at int) {
+	n.ends[row+1] = int32(at)
+	n.n = row + 1
+}
+
+// reserve makes room for so many rows.
+func (n *node) reserve(rows int) {
+	var has bool
+	switch n.kind {
+	case String, Binary, List, Map:
+		has = rows < len(n.ends)
+	case Bool:
+		has = rows <= 64*len(n.words)
+	case Decimal:
+		has = 2*rows <= len(n.words)
+	case UUID, Fixed:
+		has = n.width*rows <= len(n.data)
+	case Struct:
+		has = true
+	default:
+		has = rows <= len(n.words)
+	}
+	if !has {
+		n.grow(rows)
+	}
 }
 
 // grow makes room for a row, and for as many again.
 func (n *node) grow(row int) {
 	rows := max(128, 2*(row+1)) &^ 63
-	n.valid = extend(n.valid, rows>>6)
 	switch n.kind {
 	case String, Binary, List, Map:
 		n.ends = extend(n.ends, rows+1)
@@ -210,6 +261,10 @@ func (n *node) fillTexts(rows int) {
 
 // textEnd returns where the texts of the rows before row end.
 func (n *node) textEnd(row int) int32 {
+	if row > n.run {
+		return n.ends[row]
+	}
+	row = min(row, 64*len(n.valid))
 	for at := (row - 1) >> 6; at >= 0; at-- {
 		w := n.valid[at]
 		if stop := row - at<<6; stop < 64 {
@@ -220,6 +275,16 @@ func (n *node) textEnd(row int) int32 {
 		}
 	}
 	return 0
+}
+
+// setBits sets the bits from to to-1.
+func setBits(b []uint64, from, to int) {
+	for from < to {
+		w := from >> 6
+		stop := min(to-w<<6, 64)
+		b[w] |= ^uint64(0) << (from & 63) & (^uint64(0) >> (64 - stop))
+		from = w<<6 + stop
+	}
 }
 
 // clearBits clears the bits from to to-1.
@@ -235,13 +300,21 @@ func clearBits(b []uint64, from, to int) {
 // truncate forgets the rows from row on, and what was begun of them.
 func (n *node) truncate(row int) {
 	keep := min(n.n, row)
-	if n.field != nil { // the record itself has no bitmap
-		clearBits(n.valid, keep, n.n)
+	end := int32(0)
+	if n.kind == String || n.kind == Binary {
+		end = n.textEnd(keep)
+	}
+	if keep < n.run {
+		clearBits(n.valid, keep, min(n.run, 64*len(n.valid)))
+		n.run = keep
 	}
 	n.n = keep
 	switch n.kind {
 	case Struct:
 		for _, kid := range n.kids {
+			kid.truncate(row)
+		}
+		for _, kid := range n.strays {
 			kid.truncate(row)
 		}
 	case List, Map:
@@ -253,7 +326,7 @@ func (n *node) truncate(row int) {
 			kid.truncate(end)
 		}
 	case String, Binary:
-		n.data = n.data[:n.textEnd(keep)]
+		n.data = n.data[:end]
 	default:
 	}
 }
@@ -269,7 +342,7 @@ func (n *node) held() int {
 
 // tree returns about how much memory n and the nodes below it take themselves.
 func (n *node) tree() int {
-	size := int(unsafe.Sizeof(*n)) + 2*len(n.literal) + 96 // entries in the parent's byKey and places
+	size := nodeBytes + 2*len(n.literal) + 96 // entries in the parent's byKey and places
 	for _, kid := range n.kids {
 		size += kid.tree()
 	}
@@ -279,7 +352,7 @@ func (n *node) tree() int {
 // free forgets all rows and gives their memory back.
 func (n *node) free() {
 	n.valid, n.words, n.ends, n.data = nil, nil, nil, nil
-	n.n, n.nulls = 0, 0
+	n.n, n.run, n.nulls = 0, 0, 0
 	for _, kid := range n.kids {
 		kid.free()
 	}
@@ -287,14 +360,23 @@ func (n *node) free() {
 
 // reset forgets all rows.
 func (n *node) reset() {
-	clear(n.valid[:min(len(n.valid), n.n>>6+1)])
-	n.n, n.nulls, n.moves = 0, 0, 0
+	if n.run > 0 {
+		clear(n.valid[:min(len(n.valid), n.run>>6+1)])
+	}
+	n.sparse = 0
+	if 16*n.nulls > n.n && n.kind != List && n.kind != Map { // which have more to fill
+		n.sparse = 1
+	}
+	n.n, n.run, n.nulls, n.moves = 0, 0, 0, 0
 	if n.kind == String || n.kind == Binary {
 		n.data = n.data[:0]
 	}
 	n.promote, n.found = nil, nil
 	for _, kid := range n.kids {
 		kid.reset()
+	}
+	for _, kid := range n.strays {
+		kid.n, kid.run = 0, 0
 	}
 }
 
@@ -303,14 +385,20 @@ func (n *node) finish(rows int) {
 	if n.n == 0 {
 		return
 	}
-	if n.kind == List || n.kind == Map {
-		n.begin(rows)
-	} else {
-		n.reserve(rows)
+	if n.n < rows {
+		n.skipTo(rows)
 	}
-	n.n, n.nulls = rows, rows
-	for _, w := range n.valid[:(rows+63)>>6] {
-		n.nulls -= bits.OnesCount64(w)
+	n.reserve(rows)
+	n.nulls = 0
+	if n.run > 0 { // not all have a value
+		n.mark()
+		if words := (rows + 63) >> 6; words > len(n.valid) {
+			n.valid = extend(n.valid, words)
+		}
+		n.nulls = rows
+		for _, w := range n.valid[:(rows+63)>>6] {
+			n.nulls -= bits.OnesCount64(w)
+		}
 	}
 	if n.nulls > 0 && (n.kind == String || n.kind == Binary) {
 		n.fillTexts(rows)

@@ -6,7 +6,6 @@ import (
 	"math"
 	"math/bits"
 	"strconv"
-	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 )
@@ -19,10 +18,13 @@ var (
 
 // digitCount returns how many of the eight bytes of w, from the lowest, are
 // digits.
-func digitCount(w uint64) int {
+func digitCount(w uint64) int { return bits.TrailingZeros64(notDigits(w)) >> 3 }
+
+// notDigits marks the top bit of every byte of w that is not a digit, up to the first one
+// that is not ASCII.
+func notDigits(w uint64) uint64 {
 	x := w ^ 0x3030303030303030
-	m := (x + 0x7676767676767676 | x) & 0x8080808080808080
-	return bits.TrailingZeros64(m) >> 3
+	return (x + 0x7676767676767676 | x) & 0x8080808080808080
 }
 
 // eightDigits returns the value of eight digits, the first one in the lowest
@@ -56,50 +58,93 @@ func digits(buf []byte, i int) (v uint64, n int) {
 	return v, n
 }
 
-// plainInt reads an integer of up to 18 digits without fraction and exponent at
-// i. end is 0 if there is none; then [scanNumber] and [exactInt] have to look.
-func plainInt(buf []byte, i int) (v int64, end int) {
-	first := i
-	neg := buf[i] == '-'
+// plainInt reads an integer of up to 19 digits without fraction and exponent at
+// i; v is an int64. end is 0 if there is none; then [scanNumber] and [decimalText.exactInt] have to look.
+func plainInt(src source, i int) (v uint64, end int) {
+	neg := src.byte(i) == '-'
 	if neg {
-		first++
+		i++
 	}
-	u, n := digits(buf, first)
-	if n == 0 || n > 18 || n > 1 && buf[first] == '0' {
+	w := src.word(i)
+	n := digitCount(w)
+	if n == 0 || n > 1 && byte(w) == '0' {
 		return 0, 0
 	}
-	end = first + n
-	if c := buf[end]; c == '.' || c|0x20 == 'e' {
+	u := eightDigits(w << ((64 - 8*n) & 63))
+	if i += n; n == 8 {
+		w = src.word(i)
+		if n = digitCount(w); n > 0 {
+			u = u*pow10[n] + eightDigits(w<<((64-8*n)&63))
+		}
+		if i += n; n == 8 {
+			w = src.word(i)
+			if n = digitCount(w); n > 3 {
+				return 0, 0
+			} else if n > 0 {
+				u = u*pow10[n] + eightDigits(w<<((64-8*n)&63))
+			}
+			if i += n; u > math.MaxInt64 {
+				return 0, 0
+			}
+		}
+	}
+	if c := src.byte(i); c == '.' || c|0x20 == 'e' {
 		return 0, 0
 	}
 	if neg {
-		return -int64(u), end
+		return -u, i
 	}
-	return int64(u), end
+	return u, i
 }
 
-// plainDouble reads a number of up to 15 digits with a fraction and without an exponent
-// at i, which one division makes exact. end is 0 if there is none; then [scanNumber] and
-// [numbers.double] have to look.
-func plainDouble(buf []byte, i int) (v float64, end int) {
-	first := i
-	if buf[i] == '-' {
-		first++
+// plainDouble reads a number of up to 14 digits without an exponent at i, up to 7 of them
+// before the point: one division makes it exact. v has its bits. end is 0 if there is none; then
+// [scanNumber] and [numbers.double] have to look.
+func plainDouble(src source, i int) (v uint64, end int) {
+	neg := src.byte(i) == '-'
+	if neg {
+		i++
 	}
-	u, n := digits(buf, first)
-	if n == 0 || n > 1 && buf[first] == '0' || n > 15 || buf[first+n] != '.' {
+	var d float64
+	w := src.word(i)
+	marks := notDigits(w)
+	n := bits.TrailingZeros64(marks) >> 3
+	if n == 0 || n == 8 || n > 1 && byte(w) == '0' {
 		return 0, 0
 	}
-	f, k := digits(buf, first+n+1)
-	end = first + n + 1 + k
-	if k == 0 || n+k > 15 || buf[end]|0x20 == 'e' {
+	if byte(w>>(8*n&63)) != '.' {
+		d = float64(eightDigits(w << ((64 - 8*n) & 63)))
+		i += n
+	} else {
+		whole := uint64(1)<<(8*n&63) - 1
+		joined := w&whole | w>>8&^whole // the digits without the point
+		var u uint64
+		var k int // digits after the point
+		if marks &= marks - 1; marks != 0 {
+			end := bits.TrailingZeros64(marks) >> 3
+			u = eightDigits(joined << ((72 - 8*end) & 63))
+			k = end - 1 - n
+			i += end
+		} else {
+			w = src.word(i + 8)
+			more := digitCount(w)
+			u = eightDigits(joined<<8)*pow10[more] + eightDigits(w<<(64-8*more))
+			k = 7 - n + more
+			i += 8 + more
+		}
+		if k == 0 || k+n > 14 {
+			return 0, 0
+		}
+		d = float64(u) / pow10f[k]
+	}
+	if src.byte(i)|0x20 == 'e' {
 		return 0, 0
 	}
-	v = float64(u*pow10[k]+f) / pow10f[k]
-	if first > i {
-		v = -v
+	v = math.Float64bits(d)
+	if neg {
+		v ^= 1 << 63
 	}
-	return v, end
+	return v, i
 }
 
 // decimalText is a number as its text has it: 0.digits times 10 to the exp.
@@ -271,7 +316,7 @@ func (n *numbers) decimal(text []byte) decimalText {
 // exactFloat reads a valid JSON number into a float of 32 or 64 bits, and tells
 // whether that, printed with as many digits as the text has, is the same decimal.
 func (n *numbers) exactFloat(text []byte, size int) (v float64, ok bool) {
-	v, err := strconv.ParseFloat(unsafe.String(unsafe.SliceData(text), len(text)), size)
+	v, err := strconv.ParseFloat(view(text), size)
 	if err != nil {
 		return 0, false
 	}

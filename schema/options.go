@@ -7,8 +7,8 @@ import (
 )
 
 // Options are the rules of decoding that can be chosen. The zero value of a
-// number is its default. All of them but Mem are part of a revision: they decide
-// what a record becomes.
+// number is its default. All of them but Padded and Mem are part of a revision: they
+// decide what a record becomes.
 type Options struct {
 	// MaxRecordBytes is the size of the largest record that becomes rows; larger
 	// ones are rejected unread. Default 10 MiB, at most 512 MiB.
@@ -45,9 +45,18 @@ type Options struct {
 	// changed by it.
 	Declared *Schema
 
+	// Padded lets the decoder read units where they lie, if their capacity is at least
+	// [Padding] bytes more than their length: those bytes are looked at, and the first of
+	// them is 0 for a while. Nobody else may use them meanwhile. Default: units are copied.
+	// A [Splitter] copies them in any case.
+	Padded bool
+
 	// Mem allocates what the record batches hold. Default: Go's heap.
 	Mem memory.Allocator
 }
+
+// Padding is how much room there has to be behind a unit that is read where it lies.
+const Padding = pad
 
 // MaxBatchBytes is the most that is decoded at a time: offsets within a column
 // have 31 bits, and rescued text is up to three times as long as its record.

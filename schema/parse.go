@@ -1,9 +1,9 @@
 package schema
 
 import (
-	"encoding/binary"
-	"math"
+	"cmp"
 	"math/bits"
+	"slices"
 	"strconv"
 )
 
@@ -19,6 +19,7 @@ const (
 // why it rejects; its caller then lets the scanner judge.
 type reader struct {
 	cut     *cutter
+	src     source // cut.scan.buf
 	root    node
 	rescued node // a string column: the members that have no other
 	members []member
@@ -29,6 +30,7 @@ type reader struct {
 	over    bool // it did
 	news    bool // a column may be wanted, or a wider one
 	kept    int  // pieces of evidence
+	strays  int  // keys without a column that are known
 	clock   clock
 	numbers numbers
 	scratch []byte
@@ -37,7 +39,7 @@ type reader struct {
 // member is an object member of the current record that has no column.
 type member struct {
 	parent   *node
-	key      []byte
+	key      string // valid until the next record
 	from, to int
 }
 
@@ -48,7 +50,8 @@ func rescueLimit(n int) int { return 3*n + 256 }
 // row reads the object at i, which is the record row, and returns the index
 // after it, or invalid. Then nothing is left of it.
 func (r *reader) row(row, i int) int {
-	if r.cut.scan.buf[i] != '{' {
+	r.src = sourceOf(r.cut.scan.buf)
+	if r.src.byte(i) != '{' {
 		return invalid
 	}
 	from := len(r.rescued.data)
@@ -77,11 +80,14 @@ func (r *reader) row(row, i int) int {
 
 // endRescued ends the cell of what was rescued of a row, if anything was.
 func (r *reader) endRescued(row, from int) {
-	if len(r.rescued.data) > from {
-		r.rescued.reserve(row)
-		r.rescued.data = append(r.rescued.data, '}')
-		r.rescued.ends[row+1] = int32(len(r.rescued.data))
-		r.rescued.hold(row)
+	if c := &r.rescued; len(c.data) > from {
+		if c.n < row {
+			c.skipTo(row)
+		}
+		c.reserve(row + 1)
+		c.data = append(c.data, '}')
+		c.ends[row+1] = int32(len(c.data))
+		c.n = row + 1
 	}
 }
 
@@ -95,55 +101,118 @@ func (r *reader) drop(row int) {
 }
 
 // object reads the object whose first byte after the brace is at i into row of
-// nd, whose own n it leaves alone.
+// nd, whose own n it leaves alone. What most values are is read from here, without a
+// step between.
+//
+//nolint:funlen // every step out of it costs a tenth
 func (r *reader) object(nd *node, row, i int) int {
-	buf := r.cut.scan.buf
-	if i = skipSpace(buf, i); buf[i] == '}' {
+	src := r.src
+	if i = src.skipSpace(i); src.byte(i) == '}' {
 		return i + 1
 	}
-	var prev *node
-	object := uint32(0) // its number, once there is an unknown key
+	q := &nd.places[0]  // of the last key
+	number := uint32(0) // of the object, once there is an unknown key
 	for {
-		f, key, at := r.next(nd, prev, i)
-		switch {
-		case at < 0:
-			return invalid
-		case f == nil:
-			if object == 0 {
-				object = r.cut.scan.keys.object()
+		p := q.next
+		f, at := p.f, i+p.n
+		if (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask != 0 || p.n > 16 && !p.goesOn(src, i) {
+			prev, from := q.f, i
+			var key []byte
+			if f, key, at = r.next(nd, prev, i); at < 0 {
+				return invalid
 			}
-			i = r.unknown(nd, object, key, at)
-		case f.n > row:
-			return invalid // the key was there before
-		default:
-			i = r.member(f, row, at)
-			prev = f
+			if f == nil {
+				if number == 0 {
+					number = r.cut.scan.keys.object()
+				}
+				if i = r.unknown(nd, number, key, src.skipSpace(at)); i < 0 {
+					return invalid
+				}
+				r.remember(nd, key, row, from)
+				p = nd.placed(prev)
+			} else {
+				p = nd.placed(f)
+			}
 		}
-		if i < 0 {
+		q = p
+		if f != nil {
+			if uint(f.n^row)|uint(f.sparse) != 0 {
+				switch {
+				case f.n > row:
+					return invalid // the key was there before
+				case f.sparse != 0:
+					f.begin(row)
+				default:
+					f.skipTo(row)
+				}
+			}
+			var v uint64
+			switch f.kind {
+			case String:
+				i = r.text(f, row, at)
+			case Double:
+				if v, i = plainDouble(src, at); i > 0 {
+					f.setWord(row, v)
+				}
+			case Long:
+				if v, i = plainInt(src, at); i > 0 {
+					f.setWord(row, v)
+				}
+			case Bool:
+				i = r.boolean(f, row, at)
+			case TimestampTZ:
+				if v, i = r.clock.utc(src, at); i > 0 {
+					f.setWord(row, v)
+				}
+			default:
+				i = 0
+			}
+			if i <= 0 {
+				if i = r.member(f, row, at); i < 0 {
+					return invalid
+				}
+			}
+		}
+		c := src.byte(i)
+		if c <= ' ' {
+			i = src.skipSpace(i)
+			c = src.byte(i)
+		}
+		i++
+		if c != ',' {
+			if c == '}' {
+				return i
+			}
 			return invalid
 		}
-		if buf[i] != ',' && buf[i] != '}' {
-			i = skipSpace(buf, i)
-		}
-		switch buf[i] {
-		case ',':
-			i = skipSpace(buf, i+1)
-		case '}':
-			return i + 1
-		default:
-			return invalid
+		if src.byte(i) != '"' {
+			i = src.skipSpace(i)
 		}
 	}
 }
 
-// next reads the key at i and returns its field and the index of its value. For a
-// key without a field it returns the key. Mostly the key is one of those that follow
-// prev's in the order learnt so far: then a few comparisons are all it takes.
-func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
-	buf := r.cut.scan.buf
-	if f, at = nd.following(prev, buf, i); f != nil {
-		return f, nil, skipSpace(buf, at)
+// member reads the value at i, or the white space before it, into row of f, or rescues it.
+func (r *reader) member(f *node, row, i int) int {
+	if i = r.src.skipSpace(i); uint32(r.src.word(i)) == nullWord && f.kind != noKind {
+		f.setNull(row)
+		return i + 4
 	}
+	e := r.value(f, row, i)
+	if e == misfit {
+		return r.misfit(f, row, i)
+	}
+	return e
+}
+
+// next reads the key at i that is not the one expected first, and returns its field and
+// the index after its colon. For a key without a field it returns the key. Mostly the key
+// is one of those that follow prev's in the order learnt so far: then a few comparisons
+// are all it takes.
+func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
+	if f, at = nd.following(prev, r.src, i); f != nil {
+		return f, nil, at
+	}
+	buf := r.cut.scan.buf
 	if buf[i] != '"' {
 		return nil, nil, invalid
 	}
@@ -151,10 +220,10 @@ func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	if e < 0 {
 		return nil, nil, invalid
 	}
-	if at = skipSpace(buf, e+1); buf[at] != ':' {
+	if at = r.src.skipSpace(e + 1); buf[at] != ':' {
 		return nil, nil, invalid
 	}
-	at = skipSpace(buf, at+1)
+	at++
 	if escaped {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 		r.scratch = append(append(r.scratch[:0], key...), make([]byte, 8)...)
@@ -162,46 +231,81 @@ func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	} else if f = nd.byKey.find(buf, i+1, e); f == nil {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 	}
-	if f != nil {
+	switch {
+	case f != nil:
 		nd.came(prev, f)
+	case !validUTF8(buf[i+1 : e]):
+		return nil, nil, invalid
 	}
 	return f, key, at
 }
 
-// member reads the value at i into the cell of f, or rescues it.
-func (r *reader) member(f *node, row, i int) int {
-	e := misfit
-	if !r.coarse || f.kind != Struct && f.kind != List && f.kind != Map {
-		e = r.value(f, row, i)
+// misfit rescues the value at i, which f cannot hold.
+func (r *reader) misfit(f *node, row, i int) int {
+	e := r.skip(f.parent.depth, i)
+	if e < 0 {
+		return invalid
 	}
-	if e == misfit {
-		if e = r.skip(f.parent.depth, i); e < 0 {
-			return invalid
-		}
-		r.rescue(f.parent, f.key, i, e)
-		f.setNull(row)
-	}
+	r.rescue(f.parent, f.key, i, e)
+	f.setNull(row)
 	return e
 }
 
-// unknown rescues the value at i of a key without a column.
+// unknown rescues the value at i of a key that is not known.
 func (r *reader) unknown(nd *node, object uint32, key []byte, i int) int {
-	s := &r.cut.scan
-	if !s.keys.add(object, key) {
+	if !r.cut.scan.keys.add(object, key) {
 		return invalid
 	}
+	return r.stray(nd, view(key), i)
+}
+
+// stray rescues the value at i of a key without a column.
+func (r *reader) stray(nd *node, key string, i int) int {
 	e := r.skip(nd.depth, i)
 	if e < 0 {
 		return invalid
 	}
-	if _, ok := untyped(s.buf, i); ok {
+	if _, ok := untyped(r.cut.scan.buf, i); ok {
 		return e
 	}
 	if r.room && !r.coarse {
 		r.members = append(r.members, member{nd, key, i, e})
 	}
-	r.rescue(nd, string(key), i, e)
+	r.rescue(nd, key, i, e)
 	return e
+}
+
+// known reads the value at i of a key without a column that is known.
+func (r *reader) known(f *node, row, i int) int {
+	e := i + 4
+	if uint32(r.src.word(i)) != nullWord {
+		if e = r.stray(f.parent, f.key, i); e < 0 {
+			return invalid
+		}
+	}
+	f.n, f.run = row+1, row+1
+	return e
+}
+
+// Keys without a column that are known: of one object, of all together, and their length.
+const (
+	maxStrays    = 64
+	maxAllStrays = 256
+	maxStrayKey  = 255
+)
+
+// remember makes the key at i, which the row has and no column, one that is found as fast
+// as others: mostly it is in every record and its value is null.
+func (r *reader) remember(nd *node, key []byte, row, i int) {
+	buf, end := r.cut.scan.buf, i+1+len(key)
+	if r.strays >= maxAllStrays || len(nd.strays) >= maxStrays || len(key) > maxStrayKey || buf[end] != '"' || string(buf[i+1:end]) != string(key) {
+		return // with escapes it would be found by another text
+	}
+	r.strays++
+	f := &node{key: string(key), literal: string(buf[i:end+1]) + ":", parent: nd, depth: nd.depth, n: row + 1, run: row + 1}
+	nd.strays = append(nd.strays, f)
+	nd.byKey = newKeyTable(append(slices.Clip(nd.kids), nd.strays...))
+	nd.addPlace(f)
 }
 
 // skip returns the index after the value at i, which must be acceptable in all
@@ -209,7 +313,7 @@ func (r *reader) unknown(nd *node, object uint32, key []byte, i int) int {
 func (r *reader) skip(depth, i int) int {
 	s := &r.cut.scan
 	e := s.value(i, depth)
-	if e < 0 || s.first.code != "" {
+	if e < 0 || s.first.code != "" || !validUTF8(s.buf[i:e]) {
 		return invalid
 	}
 	return e
@@ -253,28 +357,24 @@ func (n *node) appendPath(dst []byte) []byte {
 	}
 }
 
-// value reads the value at i into row of f.
+// value reads the value at i into row of f, whose n is row.
 func (r *reader) value(f *node, row, i int) int {
-	buf := r.cut.scan.buf
+	src := r.src
 	e := misfit
-	switch c := buf[i]; f.kind {
+	switch f.kind {
 	case String:
-		if c == '"' {
-			e = r.text(f, row, i)
+		if end := r.text(f, row, i); end != 0 {
+			return end
 		}
 	case Long:
-		if v, end := plainInt(buf, i); end > 0 {
-			f.reserve(row)
-			f.words[row] = uint64(v)
-			f.hold(row)
+		if v, end := plainInt(src, i); end > 0 {
+			f.setWord(row, v)
 			return end
 		}
 		e = r.number(f, row, i)
 	case Double:
-		if v, end := plainDouble(buf, i); end > 0 {
-			f.reserve(row)
-			f.words[row] = math.Float64bits(v)
-			f.hold(row)
+		if v, end := plainDouble(src, i); end > 0 {
+			f.setWord(row, v)
 			return end
 		}
 		e = r.number(f, row, i)
@@ -283,72 +383,117 @@ func (r *reader) value(f *node, row, i int) int {
 	case Bool:
 		e = r.boolean(f, row, i)
 	case Struct:
-		if c == '{' {
+		switch {
+		case src.byte(i) != '{' || r.coarse:
+		case f.needs:
 			e = r.structure(f, row, i)
+		default:
+			if e = r.object(f, row, i+1); e >= 0 {
+				f.n = row + 1
+			}
+			return e
 		}
 	case List:
-		if c == '[' {
+		if src.byte(i) == '[' && !r.coarse {
 			e = r.list(f, row, i)
 		}
 	case Map:
-		if c == '{' {
+		if src.byte(i) == '{' && !r.coarse {
 			e = r.mapping(f, row, i)
 		}
+	case noKind:
+		return r.known(f, row, i)
+	case TimestampTZ:
+		if v, end := r.clock.utc(src, i); end > 0 {
+			f.setWord(row, v)
+			return end
+		}
+		fallthrough
 	default:
-		if c == '"' {
+		if src.byte(i) == '"' {
 			e = r.declared(f, row, i)
 		}
 	}
-	if e == misfit && buf[i] == 'n' && string(buf[i:i+4]) == "null" {
+	if e == misfit && uint32(src.word(i)) == nullWord {
 		f.setNull(row)
 		return i + 4
 	}
 	return e
 }
 
-// text reads a string.
+const nullWord = 'n' | 'u'<<8 | 'l'<<16 | 'l'<<24
+
+// text reads a string, if there is one: the index after it is 0 else. Words are looked at
+// and copied at once. Nothing else has to be
+// UTF-8 but keys and values that are skipped: no other value, and no column's key, has
+// other bytes than UTF-8.
 func (r *reader) text(f *node, row, i int) int {
-	buf := r.cut.scan.buf
-	f.reserve(row)
-	k := len(f.data)
-	room := f.data[k:cap(f.data)]
-	for n := 0; n+8 <= len(room); n += 8 { // words are scanned and copied at once
-		w := binary.LittleEndian.Uint64(buf[i+1+n:])
-		binary.LittleEndian.PutUint64(room[n:], w)
+	src := r.src
+	if src.byte(i) != '"' {
+		return 0
+	}
+	if row+1 >= len(f.ends) {
+		f.grow(row)
+	}
+	data := f.data
+	k := len(data)
+	i += 1 - k // i+k is the next byte
+	high := uint64(0)
+	for {
+		if k+8 > cap(data) {
+			data = slices.Grow(data[:k], max(64, cap(data)))
+			f.data = data[:len(f.data)]
+		}
+		w := src.word(i + k)
+		putWord(data, k, w)
+		high |= w
 		if m := special(w); m != 0 {
-			n += bits.TrailingZeros64(m) >> 3
-			if buf[i+1+n] != '"' {
-				break
+			k += bits.TrailingZeros64(m) >> 3
+		} else if k += 8; byBlocks {
+			var beyond uint64
+			var found bool
+			if k, beyond, found = copyWide(src, data, i, k); beyond != 0 {
+				high = topBits
 			}
-			f.data = f.data[:k+n]
-			f.ends[row+1] = int32(k + n)
-			f.hold(row)
-			return i + n + 2
+			if !found {
+				continue
+			}
+		} else {
+			continue
+		}
+		switch src.byte(i + k) {
+		case '"':
+			if high&topBits != 0 && !validUTF8(data[len(f.data):k]) {
+				return invalid
+			}
+			f.data = data[:k]
+			f.ends[row+1] = int32(k)
+			f.n = row + 1
+			return i + k + 1
+		case '\\':
+			if e := escapes[src.byte(i+k+1)]; e != 0 { // there is room: a word was written
+				data = data[:k+1]
+				data[k] = e
+				i, k = i+1, k+1
+				continue
+			}
+			var raw int
+			if data, raw = unescapeOne(data[:k], r.cut.scan.buf, i+k); raw <= 0 {
+				return cmp.Or(raw, invalid)
+			}
+			f.data = data[:len(f.data)]
+			i += k + raw - len(data)
+			k = len(data)
+		default:
+			return invalid
 		}
 	}
-	e, escaped := scanString(buf, i+1)
-	if e < 0 {
-		return invalid
-	}
-	if escaped {
-		var lone bool
-		was := len(f.data)
-		if f.data, lone = unescape(f.data, buf[i+1:e]); lone {
-			f.data = f.data[:was]
-			return misfit
-		}
-	} else {
-		f.data = append(f.data, buf[i+1:e]...)
-	}
-	f.ends[row+1] = int32(len(f.data))
-	f.hold(row)
-	return e + 1
 }
 
 // boolean reads true or false, which are as likely as each other: no branch tells.
 func (r *reader) boolean(f *node, row, i int) int {
 	const trues, falses = 't' | 'r'<<8 | 'u'<<16 | 'e'<<24, 'f' | 'a'<<8 | 'l'<<16 | 's'<<24 | 'e'<<32
-	w := binary.LittleEndian.Uint64(r.cut.scan.buf[i:])
+	w := r.src.word(i)
 	var yes, no uint64
 	if w&(1<<32-1) == trues {
 		yes = 1
@@ -359,37 +504,31 @@ func (r *reader) boolean(f *node, row, i int) int {
 	if yes|no == 0 {
 		return misfit
 	}
-	f.reserve(row)
+	if row>>6 >= len(f.words) {
+		f.grow(row)
+	}
 	word := &f.words[row>>6]
 	*word = *word&^(1<<(row&63)) | yes<<(row&63)
-	f.hold(row)
+	f.n = row + 1
 	return i + 5 - int(yes)
 }
 
-// structure reads an object into a struct.
+// structure reads an object into a struct that requires members.
 func (r *reader) structure(f *node, row, i int) int {
 	was, learnt := len(r.rescued.data), len(r.members)
-	f.reserve(row)
 	e := r.object(f, row, i+1)
 	if e < 0 {
 		return invalid
 	}
-	if f.needs {
-		for _, kid := range f.kids {
-			if kid.field.Required && !kid.holds(row) {
-				f.truncate(row)
-				r.forget(was, learnt)
-				return misfit
-			}
+	for _, kid := range f.kids {
+		if kid.field.Required && !kid.holds(row) {
+			f.truncate(row)
+			r.forget(was, learnt)
+			return misfit
 		}
 	}
-	f.hold(row)
+	f.n = row + 1
 	return e
-}
-
-// holds tells whether the row has a value.
-func (n *node) holds(row int) bool {
-	return n.n > row && n.valid[row>>6]>>(row&63)&1 == 1
 }
 
 // forget takes back what was rescued within a value that is rescued whole.
@@ -400,13 +539,13 @@ func (r *reader) forget(rescued, members int) {
 
 // list reads an array.
 func (r *reader) list(f *node, row, i int) int {
-	buf := r.cut.scan.buf
+	src := r.src
 	el := f.kids[0]
-	start := f.begin(row)
+	f.reserve(row + 1)
+	start := int(f.ends[row])
 	was, learnt := len(r.rescued.data), len(r.members)
-	if i = skipSpace(buf, i+1); buf[i] == ']' {
-		f.ends[row+1] = int32(start)
-		f.hold(row)
+	if i = src.skipSpace(i + 1); src.byte(i) == ']' {
+		f.end(row, start)
 		return i + 1
 	}
 	for at := start; ; at++ {
@@ -419,13 +558,12 @@ func (r *reader) list(f *node, row, i int) int {
 			r.forget(was, learnt)
 			return misfit
 		}
-		i = skipSpace(buf, i)
-		switch buf[i] {
+		i = src.skipSpace(i)
+		switch src.byte(i) {
 		case ',':
-			i = skipSpace(buf, i+1)
+			i = src.skipSpace(i + 1)
 		case ']':
-			f.ends[row+1] = int32(at + 1)
-			f.hold(row)
+			f.end(row, at+1)
 			return i + 1
 		default:
 			return invalid
@@ -435,27 +573,26 @@ func (r *reader) list(f *node, row, i int) int {
 
 // mapping reads an object into a map.
 func (r *reader) mapping(f *node, row, i int) int {
-	buf := r.cut.scan.buf
+	src := r.src
 	end := r.skip(f.depth-1, i)
 	if end < 0 {
 		return invalid
 	}
-	start := f.begin(row)
+	f.reserve(row + 1)
+	at := int(f.ends[row])
 	was, learnt := len(r.rescued.data), len(r.members)
-	at := start
-	for i = skipSpace(buf, i+1); buf[i] != '}'; at++ {
+	for i = src.skipSpace(i + 1); src.byte(i) != '}'; at++ {
 		var ok bool
 		if i, ok = r.entry(f, at, i); !ok {
 			f.truncate(row)
 			r.forget(was, learnt)
 			return misfit
 		}
-		if i = skipSpace(buf, i); buf[i] == ',' {
-			i = skipSpace(buf, i+1)
+		if i = src.skipSpace(i); src.byte(i) == ',' {
+			i = src.skipSpace(i + 1)
 		}
 	}
-	f.ends[row+1] = int32(at)
-	f.hold(row)
+	f.end(row, at)
 	return end
 }
 
@@ -469,7 +606,7 @@ func (r *reader) entry(f *node, at, i int) (end int, ok bool) {
 		return 0, false
 	}
 	f.mapKey, _ = unescape(f.mapKey[:0], buf[i+1:e])
-	i = skipSpace(buf, skipSpace(buf, e+1)+1)
+	i = r.src.skipSpace(r.src.skipSpace(e+1) + 1)
 	end = r.value(value, at, i)
 	if end < 0 {
 		value.truncate(at)
@@ -489,8 +626,6 @@ func (r *reader) keyNumber(f *node, at int, text []byte) bool {
 	if err != nil || strconv.FormatInt(v, 10) != string(text) {
 		return false
 	}
-	f.reserve(at)
-	f.words[at] = uint64(v)
-	f.hold(at)
+	f.setWord(at, uint64(v))
 	return true
 }

@@ -26,7 +26,7 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 	for _, key := range keys {
 		literal := fmt.Sprintf("%q:", key)
 		buf := append([]byte(literal+"1"), make([]byte, pad)...)
-		f, at := n.following(prev, buf, 0)
+		f, at := n.following(prev, sourceOf(buf), 0)
 		if f != nil && (f.key != key || at != len(literal)) {
 			t.Fatalf("key %q was taken for %q, %d bytes", key, f.key, at)
 		}
@@ -37,16 +37,23 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 		}
 		prev = f
 	}
-	for i := range n.places {
-		if p := &n.places[i]; int(p.f.place) != i || p.f.literal[:min(8, len(p.f.literal))] != string(headOf(p)) {
+	for i := 1; i < len(n.places)-1; i++ {
+		p := &n.places[i]
+		if int(p.f.place) != i || p.f.literal[:min(8, len(p.f.literal))] != string(headOf(p)) {
 			t.Fatalf("place %d is that of %q, whose place is %d", i, p.f.key, p.f.place)
 		}
+		if p.next != &n.places[p.f.follow] {
+			t.Fatalf("place %d, of %q, does not lead to place %d", i, p.f.key, p.f.follow)
+		}
+	}
+	if n.places[0].next != &n.places[1] {
+		t.Fatal("the start does not lead to the first place")
 	}
 	return misses
 }
 
 func headOf(p *place) (b []byte) {
-	for i := range min(8, int(p.n)) {
+	for i := range min(8, p.n) {
 		b = append(b, byte(p.head>>(8*i)))
 	}
 	return b

@@ -3,7 +3,6 @@ package schema
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -46,11 +45,15 @@ type Reject struct {
 type cutter struct {
 	scan    scanner
 	rec     []byte
-	at      int  // the next unit, once more has said that there is one
-	sub     int  // its number
-	follows bool // a unit ended on the same line
-	careful bool // every unit has to be judged before it is read
-	badUTF8 bool
+	own     []byte // copies of records
+	lent    bool   // the record is read where it lies
+	after   byte   // what is behind it there
+	at      int    // the next unit, once more has said that there is one
+	sub     int    // its number
+	follows bool   // a unit ended on the same line
+	careful bool   // every unit has to be judged before it is read
+	badUTF8 bool   // the record is not valid UTF-8; only once checked
+	checked bool
 	work    int // bytes read again after syntax errors
 	line    int // end of the line that at is on, if at < line
 }
@@ -84,13 +87,50 @@ func (c *cutter) open(rec []byte) (skip string, rej *Reject) {
 			c.at = 3
 		}
 	}
-	c.badUTF8 = !utf8.Valid(rec)
-	c.careful = c.badUTF8 || len(rec) > carefulBytes
+	c.checked = false
+	c.careful = len(rec) > carefulBytes
 	s := &c.scan
-	s.buf = append(slices.Grow(s.buf[:0], len(rec)+pad), rec...)
-	s.buf = append(s.buf, make([]byte, pad)...)
-	s.end = len(rec)
+	if s.end = len(rec); c.lend(rec) {
+		return "", nil
+	}
+	if s.end+pad > cap(c.own) {
+		c.own = make([]byte, 2*(s.end+pad))
+	}
+	s.buf = c.own[:s.end+pad]
+	copy(s.buf, rec)
+	clear(s.buf[s.end:])
 	return "", nil
+}
+
+// openPlain is open for what nearly all records are: an object from the first byte to the
+// last, read where it lies. It reports whether rec looks like one.
+func (c *cutter) openPlain(rec []byte) bool {
+	n := len(rec)
+	if n < 2 || n > min(c.scan.opt.MaxRecordBytes, carefulBytes) || rec[0] != '{' || rec[1] == 0 || rec[n-1] != '}' || !c.lend(rec) {
+		return false
+	}
+	c.rec, c.at, c.sub, c.follows, c.work, c.line = rec, 0, 0, false, 0, 0
+	c.checked, c.careful, c.scan.end = false, false, n
+	return true
+}
+
+// lend has the record be read where it lies, if that is allowed and there is padding.
+func (c *cutter) lend(rec []byte) bool {
+	s, n := &c.scan, len(rec)
+	if !s.opt.Padded || n+pad > cap(rec) {
+		return false
+	}
+	s.buf, c.lent = rec[:n+pad], true
+	c.after, s.buf[n] = s.buf[n], 0
+	return true
+}
+
+// close ends a record.
+func (c *cutter) close() {
+	if c.lent {
+		c.scan.buf[c.scan.end] = c.after
+		c.scan.buf, c.lent = nil, false
+	}
 }
 
 func (c *cutter) whole(code, message string) *Reject {
@@ -100,7 +140,7 @@ func (c *cutter) whole(code, message string) *Reject {
 // more moves to the next unit and tells whether there is one.
 func (c *cutter) more() bool {
 	i := skipSpace(c.scan.buf, c.at)
-	if c.follows && bytes.IndexByte(c.scan.buf[c.at:i], '\n') >= 0 {
+	if i > c.at && c.follows && bytes.IndexByte(c.scan.buf[c.at:i], '\n') >= 0 {
 		c.follows = false
 	}
 	c.at = i
@@ -118,6 +158,9 @@ func (c *cutter) accept(end int) {
 func (c *cutter) judge() (end int, rej *Reject) {
 	s := &c.scan
 	s.reset()
+	if !c.checked {
+		c.checked, c.badUTF8 = true, !validUTF8(c.rec)
+	}
 	start := c.at
 	end = s.value(start, 0)
 	if end >= 0 && !delimited(s.buf, start, end) {

@@ -41,7 +41,12 @@ type fault struct {
 func (s *scanner) reset() {
 	s.keys.reset()
 	s.count = 0
-	s.stop, s.first = fault{}, fault{}
+	if s.stop.code != "" {
+		s.stop = fault{}
+	}
+	if s.first.code != "" {
+		s.first = fault{}
+	}
 }
 
 type scanState uint8

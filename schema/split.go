@@ -21,6 +21,7 @@ type Unit struct {
 // NewSplitter returns a splitter with these rules.
 func NewSplitter(opt Options) *Splitter {
 	s := &Splitter{opt: opt.withDefaults()}
+	s.opt.Padded = false
 	s.cut = newCutter(&s.opt)
 	return s
 }

@@ -21,14 +21,24 @@ func skipSpace(buf []byte, i int) int {
 	}
 }
 
+// skipSpace is that for a source.
+func (s source) skipSpace(i int) int {
+	for {
+		if c := s.byte(i); c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return i
+		}
+		i++
+	}
+}
+
 // special marks the top bit of every byte of w that is a quote, a backslash or
 // a control character. Only the lowest mark is exact; those above it may be
 // wrong.
 func special(w uint64) uint64 {
 	const l, h = 0x0101010101010101, 0x8080808080808080
-	q := w ^ (l * '"')
-	b := w ^ (l * '\\')
-	return ((q-l)&^q | (b-l)&^b | (w-l*0x20)&^w) & h
+	q := w ^ l*2 // makes a quote the one byte that goes with the control characters
+	b := w ^ l*'\\'
+	return ((q - l*0x21) | (b - l)) &^ w & h
 }
 
 // scanString returns the index of the quote that ends the string whose first
@@ -58,17 +68,41 @@ func scanString(buf []byte, i int) (end int, escaped bool) {
 	}
 }
 
+// escapes are the letters of escapes, and what they stand for.
+var escapes = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'} //nolint:gochecknoglobals // constants
+
 // escapeLen returns the length of the escape at i, or 0 if it is none.
 func escapeLen(buf []byte, i int) int {
-	switch buf[i+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	switch c := buf[i+1]; {
+	case escapes[c] != 0:
 		return 2
-	case 'u':
-		if hex4(buf[i+2:]) >= 0 {
-			return 6
-		}
+	case c == 'u' && hex4(buf[i+2:]) >= 0:
+		return 6
 	}
 	return 0
+}
+
+// unescapeOne appends what the escape at i stands for, and returns its length: 0 if it is
+// none, misfit if it is half of a surrogate pair.
+func unescapeOne(dst, buf []byte, i int) (text []byte, n int) {
+	c := buf[i+1]
+	if e := escapes[c]; e != 0 {
+		return append(dst, e), 2
+	}
+	if c != 'u' {
+		return dst, 0
+	}
+	switch r := hex4(buf[i+2:]); {
+	case r < 0:
+		return dst, 0
+	case r < 0xD800 || r >= 0xE000:
+		return utf8.AppendRune(dst, r), 6
+	case r < 0xDC00 && i+12 <= len(buf) && buf[i+6] == '\\' && buf[i+7] == 'u':
+		if low := hex4(buf[i+8:]); low >= 0xDC00 && low < 0xE000 {
+			return utf8.AppendRune(dst, (r-0xD800)<<10+(low-0xDC00)+0x10000), 12
+		}
+	}
+	return dst, misfit
 }
 
 // hex4 returns the value of four hexadecimal digits, or -1.
@@ -94,51 +128,20 @@ func hex4(b []byte) rune {
 // different; lone then says that the text is not valid UTF-8.
 func unescape(dst, raw []byte) (text []byte, lone bool) {
 	for i := 0; i < len(raw); {
-		c := raw[i]
-		if c != '\\' {
-			dst = append(dst, c)
+		if raw[i] != '\\' {
+			dst = append(dst, raw[i])
 			i++
 			continue
 		}
-		if raw[i+1] != 'u' {
-			dst = append(dst, unescaped(raw[i+1]))
-			i += 2
-			continue
-		}
-		r := hex4(raw[i+2:])
-		i += 6
-		if r >= 0xD800 && r < 0xDC00 && i+6 <= len(raw) && raw[i] == '\\' && raw[i+1] == 'u' {
-			if low := hex4(raw[i+2:]); low >= 0xDC00 && low < 0xE000 {
-				dst = utf8.AppendRune(dst, (r-0xD800)<<10+(low-0xDC00)+0x10000)
-				i += 6
-				continue
-			}
-		}
-		if r >= 0xD800 && r < 0xE000 {
-			lone = true
+		n := 0
+		if dst, n = unescapeOne(dst, raw, i); n == misfit {
+			lone, n = true, 6
+			r := hex4(raw[i+2:])
 			dst = append(dst, 0xE0|byte(r>>12), 0x80|byte(r>>6&0x3F), 0x80|byte(r&0x3F))
-			continue
 		}
-		dst = utf8.AppendRune(dst, r)
+		i += n
 	}
 	return dst, lone
-}
-
-// unescaped returns what an escape of one letter stands for.
-func unescaped(c byte) byte {
-	switch c {
-	case 'b':
-		return '\b'
-	case 'f':
-		return '\f'
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	}
-	return c // a quote, a slash or a backslash
 }
 
 const hexDigits = "0123456789abcdef"

@@ -71,20 +71,22 @@ func daysSinceEpoch(y, m, d int64) int64 {
 	return era*146097 + year*365 + year/4 - year/100 + day - 719468
 }
 
+// clockSeconds returns the seconds of the eight bytes "15:04:05", the first one lowest.
+func clockSeconds(w uint64) (sec int64, ok bool) {
+	t := w ^ clockForm
+	y := t*10 + t>>8
+	h, m, s := y&0xff, y>>24&0xff, y>>48&0xff
+	return int64(h*3600 + m*60 + s), (t+clockOver|t)&topBits == 0 && h <= 23 && m <= 59 && s <= 59
+}
+
 // timeOfDay reads "15:04:05", perhaps with a fraction, at i. It returns the
 // seconds, the nanoseconds, and the index after it. Fractions finer than a
 // nanosecond, 24:00 and leap seconds are none.
 func timeOfDay(buf []byte, i int) (sec, nsec int64, end int, ok bool) {
-	t := binary.LittleEndian.Uint64(buf[i:]) ^ clockForm
-	if (t+clockOver|t)&topBits != 0 {
+	if sec, ok = clockSeconds(binary.LittleEndian.Uint64(buf[i:])); !ok {
 		return 0, 0, 0, false
 	}
-	y := t*10 + t>>8
-	h, m, s := y&0xff, y>>24&0xff, y>>48&0xff
-	if h > 23 || m > 59 || s > 59 {
-		return 0, 0, 0, false
-	}
-	sec, i = int64(h*3600+m*60+s), i+8
+	i += 8
 	if buf[i] != '.' {
 		return sec, 0, i, true
 	}
@@ -123,6 +125,34 @@ func zone(buf []byte, i int) (east int64, end int, ok bool) {
 		return 0, 0, false
 	}
 	return sign * (h*3600 + m*60), i + 6, true
+}
+
+// utc reads a string at i that is an RFC 3339 time of the same date as the last one, in
+// UTC and with up to 6 digits of a fraction, in microseconds. end is 0 if it is something
+// else; then [clock.instant] has to look.
+func (c *clock) utc(src source, i int) (v uint64, end int) {
+	head, rest := src.word(i+1), src.word(i+9)
+	if head != c.head || rest&0xffff != c.tail || byte(rest>>16) != 'T' || src.byte(i) != '"' {
+		return 0, 0
+	}
+	sec, ok := clockSeconds(src.word(i + 12))
+	if !ok {
+		return 0, 0
+	}
+	us := (c.days*86400 + sec) * 1e6
+	if i += 20; src.byte(i) == '.' {
+		w := src.word(i + 1)
+		n := digitCount(w)
+		if n == 0 || n > 6 {
+			return 0, 0
+		}
+		us += int64(eightDigits(w<<((64-8*n)&63)) * pow10[6-n])
+		i += 1 + n
+	}
+	if uint16(src.word(i)) != 'Z'|'"'<<8 {
+		return 0, 0
+	}
+	return uint64(us), i + 2
 }
 
 // instant reads the string whose first byte is at i. Of kind TimestampTZ or

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,6 @@ type Options struct {
 	// are found in the values.
 	Schema *schema.Schema
 
-	Parquet  parquetfile.Options
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Progress func(Figures) // is called after each batch; may be nil
@@ -61,34 +61,98 @@ func (e *RejectsError) Error() string {
 	return what + ":\n  " + strings.Join(e.First, "\n  ") + "\nnothing was written; --rejects FILE keeps such lines apart and converts the others"
 }
 
+// What a row group holds unless something else is asked for. Less than a table's files have,
+// where columns are few: what is touched for the first time costs a converter more than
+// anything else, and a file has many row groups. Of many columns each has little in a row
+// group, and every piece of a column has a cost of its own.
+const (
+	narrowBytes = 32 << 20
+	wideBytes   = 64 << 20
+	wideColumns = 64
+)
+
 const (
 	batchRows   = 1024
+	learnLines  = 64       // lines in which columns are looked for before the others are decoded
 	holdBytes   = 32 << 20 // of columns held until the schema of the file is settled
-	slabBytes   = 16 << 20 // of their memory that is used again
+	slabBytes   = 8 << 20  // of their memory that is used again, beside twice the values of a row group
 	maxColumns  = 10_000   //
 	shownErrors = 5        // rejects that an error tells
 )
 
-// Run converts. An error leaves no output behind, except on a stream.
-func Run(ctx context.Context, opt Options) (Figures, error) {
-	pool, err := parquetfile.NewPool(opt.Parquet)
-	if err != nil {
-		return Figures{}, err
+// A Converter makes files of the same kind, one after the other. It begins each with the
+// memory of the one before, which has been touched and has grown to the size it takes. One
+// goroutine uses it.
+type Converter struct {
+	file parquetfile.Options
+	pool *parquetfile.Pool
+	size int64 // RowGroupBytes of pool
+	mem  *schema.Slabs
+	buf  []byte // of the last input
+
+	given *schema.Schema // what the last conversion was given, if anything
+	full  *schema.Schema // the same as the file has it
+	dec   *schema.Decoder
+}
+
+// New returns a converter to files with these options. Unless they say otherwise row groups
+// hold 32 MiB of values, or 64 MiB of more than 64 columns.
+func New(o parquetfile.Options) (*Converter, error) {
+	c := &Converter{file: o, mem: schema.NewSlabs(slabBytes + 2*int(cmp.Or(o.RowGroupBytes, wideBytes)))}
+	if err := c.pooled(nil); err != nil {
+		return nil, err
 	}
+	return c, nil
+}
+
+// pooled makes the pool that of files with these columns.
+func (c *Converter) pooled(fields []schema.Field) error {
+	o := c.file
+	if o.RowGroupBytes == 0 {
+		o.RowGroupBytes = narrowBytes
+		if schema.Leaves(fields) > wideColumns {
+			o.RowGroupBytes = wideBytes
+		}
+	}
+	if c.pool != nil && c.size == o.RowGroupBytes {
+		return nil
+	}
+	pool, err := parquetfile.NewPool(o)
+	if err != nil {
+		return err
+	}
+	c.pool, c.size = pool, o.RowGroupBytes
+	return nil
+}
+
+// Run converts. An error leaves no output behind, except on a stream.
+func (c *Converter) Run(ctx context.Context, opt Options) (Figures, error) {
 	if err := opt.check(); err != nil {
 		return Figures{}, err
 	}
-	c := &converter{opt: &opt, pool: pool}
+	first := &pass{Converter: c, opt: &opt}
 	if opt.Schema != nil {
-		c.fixed, c.schema = true, opt.Schema
+		if opt.Schema != c.given {
+			c.given, c.full = opt.Schema, withRescued(opt.Schema)
+			c.dec = c.decoder(schema.Leaves(c.full.Fields))
+		}
+		first.fixed, first.schema, first.dec = true, c.full, c.dec
+	} else {
+		first.dec = c.decoder(maxColumns)
 	}
-	fig, err := c.convert(ctx)
-	if err == nil && c.late {
-		again := &converter{opt: &opt, pool: pool, fixed: true, schema: c.schema}
+	fig, err := first.convert(ctx)
+	if err == nil && first.late {
+		s := withRescued(first.schema)
+		again := &pass{Converter: c, opt: &opt, fixed: true, schema: s, dec: c.decoder(schema.Leaves(s.Fields))}
 		fig, err = again.convert(ctx)
 		fig.Second = true
 	}
 	return fig, err
+}
+
+// decoder returns one that looks for no more columns than these.
+func (c *Converter) decoder(columns int) *schema.Decoder {
+	return schema.NewDecoder(schema.Options{MaxRecordBytes: maxLine, MaxColumns: columns, SkipEmpty: true, Padded: true, Mem: c.mem})
 }
 
 // check finds what cannot work before anything is read.
@@ -161,35 +225,30 @@ func withRescued(s *schema.Schema) *schema.Schema {
 	return schema.Numbered(s, &schema.Schema{Fields: append(fields, own)})
 }
 
-// converter makes one pass over the input.
-type converter struct {
+// pass is one over the input.
+type pass struct {
+	*Converter
 	opt    *Options
-	pool   *parquetfile.Pool
-	schema *schema.Schema // nil: no column is known yet
+	dec    *schema.Decoder
+	schema *schema.Schema // nil: no column is known yet; fixed: as the file has it
 	fixed  bool           // it stays as it is
 	late   bool           // it grew after the file was begun: nothing is written any more
-	dec    *schema.Decoder
 	held   []arrow.RecordBatch
 	size   int64 // bytes of them
 	out    *output
-	file   *parquetfile.Writer
+	writer *parquetfile.Writer
 	rej    *rejects
 	fig    Figures
 }
 
-func (c *converter) convert(ctx context.Context) (fig Figures, err error) {
-	columns := maxColumns
-	if c.fixed {
-		columns = schema.Leaves(c.schema.Fields) // no more are looked for
-	}
-	c.dec = schema.NewDecoder(schema.Options{MaxRecordBytes: maxLine, MaxColumns: columns, SkipEmpty: true, Mem: schema.NewSlabs(slabBytes)})
+func (c *pass) convert(ctx context.Context) (fig Figures, err error) {
 	defer c.drop()
 	defer func() {
 		if err == nil {
 			return
 		}
-		if c.file != nil {
-			c.file.Abort()
+		if c.writer != nil {
+			c.writer.Abort()
 		}
 		if c.out != nil {
 			c.out.abort()
@@ -217,26 +276,34 @@ func (c *converter) convert(ctx context.Context) (fig Figures, err error) {
 }
 
 // begin opens the file, and writes what was held.
-func (c *converter) begin() error {
+func (c *pass) begin() error {
 	if c.schema == nil {
 		if c.fig.Rows == 0 {
 			return errors.New("there is no row to take columns from: --schema FILE gives them")
 		}
 		c.schema = &schema.Schema{} // rows without a value
 	}
-	c.schema = withRescued(c.schema)
+	if !c.fixed {
+		c.schema = withRescued(c.schema)
+	}
+	if err := parquetfile.CheckBloom(c.file.Bloom, c.schema); err != nil {
+		return err
+	}
 	c.fixed = c.fixed || !c.opt.twice()
-	var err error
+	err := c.pooled(c.schema.Fields)
+	if err != nil {
+		return err
+	}
 	if c.out, err = create(c.opt.Output, c.opt.Stdout); err != nil {
 		return err
 	}
-	if c.file, err = c.pool.Writer(c.out, c.schema); err != nil {
+	if c.writer, err = c.pool.Writer(c.out, c.schema); err != nil {
 		return err
 	}
 	for len(c.held) > 0 { // each goes as soon as it is written: the writer has its values then
 		rec := c.held[0]
 		c.held = c.held[1:]
-		err := c.file.Write(rec)
+		err := c.writer.Write(rec)
 		rec.Release()
 		if err != nil {
 			return err
@@ -246,20 +313,25 @@ func (c *converter) begin() error {
 }
 
 // drop forgets what is held.
-func (c *converter) drop() {
+func (c *pass) drop() {
 	for _, rec := range c.held {
 		rec.Release()
 	}
 	c.held = nil
 }
 
-func (c *converter) input(ctx context.Context, name string) error {
+func (c *pass) input(ctx context.Context, name string) error {
 	in, err := openInput(name, c.opt.Stdin)
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	l := lines{in: in, next: 1}
+	l := lines{in: in, buf: c.buf, next: 1}
+	defer func() {
+		if len(l.buf) < 2*blockBytes {
+			c.buf = l.buf
+		}
+	}()
 	var batch [][]byte
 	read, stored := c.fig.JSONBytes, c.fig.InputBytes
 	for {
@@ -280,21 +352,40 @@ func (c *converter) input(ctx context.Context, name string) error {
 	}
 }
 
+// learn finds columns in some lines: without any column a decoder has to look at everything
+// in every line twice.
+func (c *pass) learn(batch [][]byte) {
+	o := c.dec.Decode(batch, nil, nil)
+	defer o.Data.Release()
+	c.grow(o.Want)
+}
+
+// grow gives the schema the columns that are wanted, and tells whether it has more now.
+func (c *pass) grow(want *schema.Schema) bool {
+	if want == nil {
+		return false
+	}
+	next, changed, _ := schema.MergeWithin(c.schema, want, maxColumns)
+	if changed {
+		c.schema = schema.Numbered(c.schema, next)
+	}
+	return changed
+}
+
 // batch converts lines, the first of which has the number given.
-func (c *converter) batch(name string, batch [][]byte, first int64) error {
+func (c *pass) batch(name string, batch [][]byte, first int64) error {
+	if c.schema == nil && !c.fixed && len(batch) > learnLines {
+		c.learn(batch[:learnLines])
+	}
 	o := c.dec.Decode(batch, c.schema, nil)
-	if o.Want != nil && !c.fixed {
-		next, changed, _ := schema.MergeWithin(c.schema, o.Want, maxColumns)
-		if changed {
-			o.Data.Release()
-			c.schema = schema.Numbered(c.schema, next)
-			o = c.dec.Decode(batch, c.schema, nil)
-			if c.file != nil { // it is too late for this file
-				c.late = true
-				c.file.Abort()
-				c.out.abort()
-				c.file, c.out = nil, nil
-			}
+	if !c.fixed && c.grow(o.Want) {
+		o.Data.Release()
+		o = c.dec.Decode(batch, c.schema, nil)
+		if c.writer != nil { // it is too late for this file
+			c.late = true
+			c.writer.Abort()
+			c.out.abort()
+			c.writer, c.out = nil, nil
 		}
 	}
 	defer o.Data.Release()
@@ -306,21 +397,16 @@ func (c *converter) batch(name string, batch [][]byte, first int64) error {
 	}
 	c.fig.Rows += o.Data.NumRows()
 	c.fig.Rejects += int64(len(o.Rejects))
-	if at := o.Data.Schema().FieldIndices(schema.Rescued); len(at) > 0 {
-		col := o.Data.Column(at[0])
-		c.fig.RescuedRows += int64(col.Len() - col.NullN())
-	}
+	c.fig.RescuedRows += int64(o.RescuedRows)
 	switch {
 	case c.late:
 		return nil
-	case c.file != nil:
-		return c.file.Write(o.Data)
+	case c.writer != nil:
+		return c.writer.Write(o.Data)
 	}
 	o.Data.Retain()
 	c.held = append(c.held, o.Data)
-	for _, col := range o.Data.Columns() {
-		c.size += int64(col.Data().SizeInBytes())
-	}
+	c.size += int64(o.Data.Size())
 	if c.size < holdBytes {
 		return nil
 	}
@@ -328,17 +414,17 @@ func (c *converter) batch(name string, batch [][]byte, first int64) error {
 }
 
 // finish completes the file, unless there are rejects and no place for them.
-func (c *converter) finish() error {
+func (c *pass) finish() error {
 	if err := c.rej.err(); err != nil {
 		return err
 	}
-	if c.file == nil {
+	if c.writer == nil {
 		if err := c.begin(); err != nil {
 			return err
 		}
 	}
-	_, err := c.file.Close()
-	c.file = nil
+	_, err := c.writer.Close()
+	c.writer = nil
 	if err != nil {
 		return err
 	}

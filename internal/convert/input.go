@@ -10,10 +10,13 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/firehosed/firehosed/schema"
 )
 
 const (
-	blockBytes = 4 << 20   // of JSON that is read at a time
+	blockBytes = 4 << 20   // of lines handed out at a time, unless one is longer
+	readBytes  = 128 << 10 // of JSON that is read at a time: it is decoded while it is near
 	maxLine    = 128 << 20 // bytes of the longest line
 )
 
@@ -82,7 +85,7 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 // lines cuts an input at line feeds.
 type lines struct {
 	in   *input
-	buf  []byte // from..to is read and not handed out
+	buf  []byte // from..to is read and not handed out; it grows for long lines
 	from int
 	to   int
 	seen int   // bytes after from that have no line feed
@@ -92,23 +95,24 @@ type lines struct {
 }
 
 // batch returns the next lines, at most limit of them, without their line feeds, and the
-// number of the first. They are valid until the next call. At the end it returns none.
+// number of the first. They are valid until the next call. At the end it returns none. Behind
+// each there is room as [schema.Options.Padded] asks for.
 func (l *lines) batch(dst [][]byte, limit int) (batch [][]byte, first int64, err error) {
 	batch, first = dst[:0], l.next
+	l.from, l.to = 0, copy(l.buf, l.buf[l.from:l.to])
 	for len(batch) < limit {
 		if n := bytes.IndexByte(l.buf[l.from+l.seen:l.to], '\n'); n >= 0 {
 			batch = l.cut(batch, l.seen+n, 1)
 			continue
 		}
 		l.seen = l.to - l.from
-		if len(batch) > 0 { // they lie in the buffer
-			return batch, first, nil
-		}
 		switch {
-		case l.end == nil:
+		case l.end == nil && (len(batch) == 0 || l.room() > 0): // what was handed out stays where it is
 			if err := l.fill(); err != nil {
 				return nil, first, err
 			}
+		case len(batch) > 0:
+			return batch, first, nil
 		case !errors.Is(l.end, io.EOF):
 			return nil, first, fmt.Errorf("read %s: after line %d: %w", l.in.name, l.next-1, l.end)
 		case l.seen > 0: // the last line has no line feed
@@ -120,9 +124,12 @@ func (l *lines) batch(dst [][]byte, limit int) (batch [][]byte, first int64, err
 	return batch, first, nil
 }
 
+// room returns how much more can be read without growing.
+func (l *lines) room() int { return max(len(l.buf)-schema.Padding-l.to, 0) }
+
 // cut hands out a line of n bytes with what ends it.
 func (l *lines) cut(batch [][]byte, n, end int) [][]byte {
-	batch = append(batch, l.buf[l.from:l.from+n:l.from+n])
+	batch = append(batch, l.buf[l.from:l.from+n:min(l.from+n+schema.Padding, len(l.buf))])
 	l.from += n + end
 	l.read += int64(n + end)
 	l.seen = 0
@@ -130,21 +137,15 @@ func (l *lines) cut(batch [][]byte, n, end int) [][]byte {
 	return batch
 }
 
-// fill reads more, a whole block if there is that much.
+// fill reads more. It grows the buffer, which moves it, if it is full.
 func (l *lines) fill() error {
-	l.to = copy(l.buf, l.buf[l.from:l.to])
-	l.from = 0
 	if l.to > maxLine {
 		return fmt.Errorf("%s: line %d is longer than %d MiB: it is no JSON line, or has to be cut", l.in.name, l.next, maxLine>>20)
 	}
-	if len(l.buf)-l.to < blockBytes {
-		l.buf = append(l.buf, make([]byte, max(blockBytes, len(l.buf)))...)
+	if l.room() == 0 {
+		l.buf = append(l.buf, make([]byte, max(blockBytes+schema.Padding, len(l.buf)))...)
 	}
-	for block := l.buf[l.to : l.to+blockBytes]; len(block) > 0 && l.end == nil; {
-		var n int
-		n, l.end = l.in.r.Read(block)
-		block = block[n:]
-		l.to += n
-	}
+	n, err := l.in.r.Read(l.buf[l.to : l.to+min(l.room(), readBytes)])
+	l.to, l.end = l.to+n, err
 	return nil
 }

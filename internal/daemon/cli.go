@@ -55,6 +55,9 @@ type options struct {
 		schema, rejects, codec string
 		level                  int
 		rowGroup               int64
+		noDelta, pageIndex     bool
+		pageVersion            int
+		bloom                  string
 	}
 }
 

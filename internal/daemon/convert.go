@@ -32,7 +32,11 @@ func convertFlags(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.convert.rejects, "rejects", "", "a `FILE` for lines that are no rows, as JSON lines; default: they are an error")
 	fs.StringVar(&o.convert.codec, "codec", "zstd", "the `CODEC` of pages: zstd, snappy, gzip, lz4_raw or none")
 	fs.IntVar(&o.convert.level, "level", 1, "the `LEVEL` of zstd (1 to 22) or gzip (1 to 9)")
-	fs.Func("row-group-size", "`SIZE` of the values of a row group before they are encoded (default 64MiB)", func(s string) (err error) {
+	fs.BoolVar(&o.convert.noDelta, "no-delta", false, "leave the encoding DELTA_BINARY_PACKED out: old readers do not know it")
+	fs.BoolVar(&o.convert.pageIndex, "page-index", false, "add the bounds and places of pages, by which engines skip pages")
+	fs.IntVar(&o.convert.pageVersion, "page-version", 1, "the `VERSION` of data pages, 1 or 2")
+	fs.StringVar(&o.convert.bloom, "bloom", "", "`COLUMNS` with a Bloom filter for each row group, separated by commas, parts of nested ones joined by dots")
+	fs.Func("row-group-size", "`SIZE` of the values of a row group before they are encoded (default 32MiB, or 64MiB of more than 64 columns)", func(s string) (err error) {
 		if o.convert.rowGroup, err = config.ParseSize(s); err == nil && o.convert.rowGroup < 1<<20 {
 			err = errors.New("the least is 1MiB")
 		}
@@ -53,9 +57,15 @@ type converted struct {
 
 func convertCommand(ctx context.Context, c *call) error {
 	last := len(c.args) - 1
-	opt := convert.Options{ // nobody asks for the metrics of Iceberg; the bounds in the footer are there all the same
+	opt := convert.Options{
 		Inputs: c.args[:last], Output: c.args[last], Rejects: c.convert.rejects, Stdin: c.Stdin, Stdout: c.Stdout,
-		Parquet: parquetfile.Options{Codec: c.convert.codec, Level: c.convert.level, RowGroupBytes: c.convert.rowGroup, MetricColumns: 1},
+	}
+	file := parquetfile.Options{ // nobody asks for the metrics of Iceberg; the bounds in the footer are there all the same
+		Codec: c.convert.codec, Level: c.convert.level, RowGroupBytes: c.convert.rowGroup, Delta: !c.convert.noDelta,
+		PageVersion: c.convert.pageVersion, PageIndex: c.convert.pageIndex, MetricColumns: 1,
+	}
+	if c.convert.bloom != "" {
+		file.Bloom = strings.Split(c.convert.bloom, ",")
 	}
 	if c.convert.schema != "" {
 		s, err := readSchema(c.convert.schema)
@@ -75,7 +85,11 @@ func convertCommand(ctx context.Context, c *call) error {
 			}
 		}
 	}
-	fig, err := convert.Run(ctx, opt)
+	var fig convert.Figures
+	conv, err := convert.New(file)
+	if err == nil {
+		fig, err = conv.Run(ctx, opt)
+	}
 	term.show("")
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)

@@ -46,6 +46,22 @@ func TestConvert(t *testing.T) {
 		t.Errorf("%d %s", code, errs)
 	}
 
+	if code, _, errs = firehosed(t, nil, "convert", "--bloom", "id,deep.x.element", "--page-index", "--page-version", "2", "--no-delta", "in.ndjson", "indexed.parquet"); code != 0 {
+		t.Errorf("%d %s", code, errs)
+	}
+	for flags, want := range map[string]string{
+		"--bloom=id,idd":   `bloom filter of column "idd": there is no such column, or it is not a leaf`,
+		"--bloom=deep":     `bloom filter of column "deep": there is no such column, or it is not a leaf`,
+		"--page-version=3": "parquet page version: 3 is neither 1 nor 2",
+	} {
+		if code, _, errs = firehosed(t, nil, "convert", flags, "in.ndjson", "none.parquet"); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("%s: %d %s", flags, code, errs)
+		}
+	}
+	if _, err := os.Stat("none.parquet"); err == nil {
+		t.Error("a file was written in spite of an error")
+	}
+
 	code, out, errs = firehosed(t, nil, "convert", "bad.ndjson", "-")
 	if code != 1 || !strings.Contains(errs, `bad.ndjson:2: syntax: unexpected "n" at byte 0`) || !strings.Contains(errs, "--rejects FILE") || out != "" {
 		t.Errorf("%d %q %s", code, out, errs)

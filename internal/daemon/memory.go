@@ -31,12 +31,16 @@ type memory struct {
 }
 
 func newMemory(size int64) memory {
-	return memory{size, pipeline.NewBudget(flowing(size)), decode.NewPool(decoderBytes, int(max(2, size/perDecoder)))}
+	return memory{size, pipeline.NewBudget(flowing(size)), decode.NewPool(decoderBytes, int(max(leastBatches, size/batchShare)), int(max(2, size/perDecoder)))}
 }
 
 const (
 	// decoderBytes is what decoders keep while nobody decodes.
-	decoderBytes = 16 << 20
+	decoderBytes = 12 << 20
+
+	// What is kept for the next batches is a share of the memory budget, and more than nothing.
+	batchShare   = 12
+	leastBatches = 4 << 20
 
 	// perDecoder is the memory budget for each that works: a table of a thousand
 	// columns takes 8 MiB or so.

@@ -3,10 +3,8 @@ package parquetfile
 import (
 	"encoding/binary"
 	"fmt"
-	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/decimal128"
 
 	"github.com/firehosed/firehosed/schema"
@@ -85,12 +83,18 @@ func textAt(arena []byte, off uint32) []byte {
 	return v[textHeader : textHeader+binary.LittleEndian.Uint32(v)]
 }
 
-// column is a leaf column of the row group being filled: its levels, and its values
-// that are there, in order.
+// column is a leaf column of the row group being filled.
 type column struct {
-	f        *field
-	phys     physical
-	width    int      // of a value in fixed
+	f     *field
+	phys  physical
+	width int // of a value in fixed
+	store
+	stats stats  // of the row group
+	total *stats // of the row groups before, if there are any
+}
+
+// store is the levels of a column, and its values that are there, in order.
+type store struct {
 	fixed    []byte   // values of fixed width: as Arrow has them, bools as a byte, long decimals as in Parquet
 	arena    []byte   // strings and binaries in plain encoding
 	offs     []uint32 // if shared, by value: where it is in the arena
@@ -101,9 +105,6 @@ type column struct {
 	// known are values of dictionary arrays that the arena has.
 	known map[string]uint32
 	remap []uint32
-
-	stats stats  // of the row group
-	total *stats // of the row groups before, if there are any
 }
 
 func newColumn(f *field) *column {
@@ -146,49 +147,67 @@ func (c *column) whole() *stats {
 // reset empties the column, its row group.
 func (c *column) reset() {
 	c.stats.reset()
-	c.fixed, c.arena, c.offs, c.shared, c.values = c.fixed[:0], c.arena[:0], c.offs[:0], false, 0
-	c.def.reset()
-	c.rep.reset()
-	clear(c.known)
+	c.empty()
+}
+
+// empty forgets the levels and values, and keeps their memory.
+func (s *store) empty() {
+	s.fixed, s.arena, s.offs, s.shared, s.values = s.fixed[:0], s.arena[:0], s.offs[:0], false, 0
+	s.def.reset()
+	s.rep.reset()
+	clear(s.known)
 }
 
 // used returns the bytes that the values and levels take, held what is allocated.
-func (c *column) used() int64 {
-	return int64(len(c.fixed) + 4*len(c.offs) + len(c.arena) + c.def.used() + c.rep.used())
+func (s *store) used() int64 {
+	return int64(len(s.fixed) + 4*len(s.offs) + len(s.arena) + s.def.used() + s.rep.used())
 }
 
+func (s *store) held() int64 {
+	return int64(cap(s.fixed) + 4*cap(s.offs) + cap(s.arena) + 4*cap(s.remap) + s.def.held() + s.rep.held())
+}
+
+// held returns the memory that the column takes.
 func (c *column) held() int64 {
-	n := int(unsafe.Sizeof(*c)) + cap(c.fixed) + 4*cap(c.offs) + cap(c.arena) + 4*cap(c.remap) + c.def.held() + c.rep.held() + c.stats.held()
+	n := columnBytes + c.store.held() + int64(c.stats.held())
 	if c.total != nil {
-		n += int(unsafe.Sizeof(*c.total)) + c.total.held()
+		n += statsBytes + int64(c.total.held())
 	}
-	return int64(n)
+	return n
 }
 
-// appendAll appends n values of arr from index first on. None of them is null.
-func (c *column) appendAll(arr arrow.Array, first, n int) error {
+// Sizes of what there is for every column, chunk and so on, in bytes.
+const (
+	columnBytes = 560
+	statsBytes  = 240
+	chunkBytes  = 320 // with its bounds
+	pageBytes   = 420 // the same
+	spaceBytes  = 136
+	refBytes    = 16
+)
+
+// appendAll appends n values of v from index first on. None of them is null.
+func (c *column) appendAll(v *schema.Vector, first, n int) error {
 	if n == 0 {
 		return nil
 	}
 	c.values += n
 	switch c.phys {
 	case physBytes:
-		return c.appendBytes(arr, first, n, nil)
+		return c.appendBytes(v, first, n, nil)
 	case physBool:
-		c.appendBools(arr.(*array.Boolean), first, n, nil)
+		c.appendBools(v, first, n, nil)
 	default:
 		if c.f.typ.Kind == schema.Decimal {
-			return c.appendDecimals(arr.(*array.Decimal128), first, n, nil)
+			return c.appendDecimals(v, first, n, nil)
 		}
-		raw := fixedValues(arr, c.width)
-		c.fixed = append(c.fixed, raw[first*c.width:(first+n)*c.width]...)
+		c.fixed = append(c.fixed, v.Data[first*c.width:(first+n)*c.width]...)
 	}
-	c.stats.fixed(c.fixed[len(c.fixed)-n*c.width:], c.width)
 	return nil
 }
 
-// appendSome appends the values of arr at the indexes sel.
-func (c *column) appendSome(arr arrow.Array, sel []int32) error {
+// appendSome appends the values of v at the indexes sel.
+func (c *column) appendSome(v *schema.Vector, sel []int32) error {
 	n := len(sel)
 	if n == 0 {
 		return nil
@@ -196,23 +215,16 @@ func (c *column) appendSome(arr arrow.Array, sel []int32) error {
 	c.values += n
 	switch c.phys {
 	case physBytes:
-		return c.appendBytes(arr, 0, n, sel)
+		return c.appendBytes(v, 0, n, sel)
 	case physBool:
-		c.appendBools(arr.(*array.Boolean), 0, n, sel)
+		c.appendBools(v, 0, n, sel)
 	default:
 		if c.f.typ.Kind == schema.Decimal {
-			return c.appendDecimals(arr.(*array.Decimal128), 0, n, sel)
+			return c.appendDecimals(v, 0, n, sel)
 		}
-		c.fixed = gather(c.fixed, fixedValues(arr, c.width), c.width, sel)
+		c.fixed = gather(c.fixed, v.Data, c.width, sel)
 	}
-	c.stats.fixed(c.fixed[len(c.fixed)-n*c.width:], c.width)
 	return nil
-}
-
-// fixedValues returns the values of arr from its first on.
-func fixedValues(arr arrow.Array, width int) []byte {
-	d := arr.Data()
-	return d.Buffers()[1].Bytes()[d.Offset()*width:]
 }
 
 func gather(dst, src []byte, width int, sel []int32) []byte {
@@ -244,6 +256,18 @@ func grow(b []byte, n int) []byte {
 	return b[:len(b)+n]
 }
 
+// reserve makes room for values of about so many bytes in an empty store at once: growing
+// step by step takes twice as much.
+func (c *column) reserve(size int64) {
+	mem := &c.fixed
+	if c.phys == physBytes {
+		mem = &c.arena
+	}
+	if n := int(min(size, maxArena)); cap(*mem) < n {
+		*mem = make([]byte, 0, n+n/8)
+	}
+}
+
 // at returns the k-th index to append.
 func at(first, k int, sel []int32) int {
 	if sel != nil {
@@ -252,20 +276,23 @@ func at(first, k int, sel []int32) int {
 	return first + k
 }
 
-func (c *column) appendBools(arr *array.Boolean, first, n int, sel []int32) {
+func (c *column) appendBools(v *schema.Vector, first, n int, sel []int32) {
 	for k := range n {
-		v := byte(0)
-		if arr.Value(at(first, k, sel)) {
-			v = 1
-		}
-		c.fixed = append(c.fixed, v)
+		i := at(first, k, sel) + v.Offset
+		c.fixed = append(c.fixed, v.Data[i>>3]>>(i&7)&1)
 	}
 }
 
-func (c *column) appendDecimals(arr *array.Decimal128, first, n int, sel []int32) error {
+// decimals returns the values of v, those of rows without one too.
+func decimals(v *schema.Vector) []decimal128.Num {
+	return arrow.Decimal128Traits.CastFromBytes(v.Data)[:v.Len]
+}
+
+func (c *column) appendDecimals(from *schema.Vector, first, n int, sel []int32) error {
 	var b [16]byte
+	all := decimals(from)
 	for k := range n {
-		v := arr.Value(at(first, k, sel))
+		v := all[at(first, k, sel)]
 		if !v.FitsInPrecision(int32(c.f.typ.Precision)) {
 			return fmt.Errorf("column %s: %s does not fit %s", c.f.path, v.ToString(int32(c.f.typ.Scale)), c.f.typ)
 		}
@@ -301,11 +328,11 @@ func (c *column) plainSize() int {
 }
 
 // appendBytes appends strings and binaries, dictionary encoded ones included.
-func (c *column) appendBytes(arr arrow.Array, first, n int, sel []int32) error {
-	if d, ok := arr.(*array.Dictionary); ok {
-		return c.appendDictionary(d, first, n, sel)
+func (c *column) appendBytes(v *schema.Vector, first, n int, sel []int32) error {
+	if v.Dictionary {
+		return c.appendDictionary(v, first, n, sel)
 	}
-	offs, data := varValues(arr)
+	offs, data := v.Ends, v.Data
 	size := textHeader * n
 	if sel == nil {
 		size += int(offs[first+n]) - int(offs[first])
@@ -370,22 +397,11 @@ func (c *column) room(n int) error {
 	return nil
 }
 
-// varValues returns the offsets of arr's values from its first on, and their bytes.
-func varValues(arr arrow.Array) ([]int32, []byte) {
-	d := arr.Data()
-	offs := arrow.Int32Traits.CastFromBytes(d.Buffers()[1].Bytes())[d.Offset() : d.Offset()+d.Len()+1]
-	if b := d.Buffers()[2]; b != nil {
-		return offs, b.Bytes()
-	}
-	return offs, nil
-}
-
 // appendDictionary stores each value of the dictionary that is used once.
-func (c *column) appendDictionary(arr *array.Dictionary, first, n int, sel []int32) error {
-	indexes := arr.Indices().(*array.Int32).Int32Values()
-	dict := arr.Dictionary()
-	offs, data := varValues(dict)
-	size := dict.Len()
+func (c *column) appendDictionary(v *schema.Vector, first, n int, sel []int32) error {
+	indexes := arrow.Int32Traits.CastFromBytes(v.Data)
+	dict := &v.Kids[0]
+	offs, data, size := dict.Ends, dict.Data, dict.Len
 	if cap(c.remap) < size {
 		c.remap = make([]uint32, size)
 	}
@@ -401,7 +417,7 @@ func (c *column) appendDictionary(arr *array.Dictionary, first, n int, sel []int
 			return fmt.Errorf("column %s: index %d of a dictionary of %d", c.f.path, id, size)
 		}
 		if remap[id] == unset {
-			if dict.IsNull(int(id)) {
+			if !dict.IsValid(int(id)) {
 				return fmt.Errorf("column %s: the dictionary holds a null", c.f.path)
 			}
 			off, err := c.intern(data[offs[id]:offs[id+1]])

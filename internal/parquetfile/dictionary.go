@@ -3,32 +3,33 @@ package parquetfile
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 )
 
 // Limits of dictionaries.
 const (
-	maxDistinct   = 1 << 15
+	maxDistinct   = 1 << 16
 	maxDictionary = 1 << 20 // bytes of its page
 	minDictionary = 96      // bytes of values below which the header of a dictionary page costs more than it saves
-
-	// A column is given up at the first mark if hardly a value came twice (by the
-	// birthday rule it then has well over 2^16 of them), and at the second if most
-	// are new.
-	firstMark, firstTwice = 1 << 11, 32
-	secondMark            = 1 << 14
 )
 
 // dictionary numbers the distinct values of a column chunk, in the order in which
 // they first come.
 type dictionary struct {
-	ids    []uint32 // by value
-	hashes []uint32 // by id
-	words  []uint64 // by id: values of fixed width
-	offs   []uint32 // by id: where a text is in the arena
-	size   int      // bytes of the dictionary page
-	slots  []uint32 // hash table of ids, plus 1
-	mask   uint32
+	ids   []uint32 // by value
+	words []uint64 // by id: values of fixed width
+	texts []text   // by id
+	size  int      // bytes of the dictionary page
+	slots []uint32 // hash table of ids, plus 1
+	mask  uint32
+	asIs  int // bytes of all values in plain encoding
+}
+
+// text is a string or binary of a dictionary.
+type text struct {
+	head, tail uint64 // as [ends] has them
+	off, n     uint32 // where it is in the arena, and its length
 }
 
 // build numbers the values of c. It returns false where they take less as they are.
@@ -36,8 +37,7 @@ func (d *dictionary) build(c *column) bool {
 	if c.phys == physBool || c.phys == physFixed {
 		return false
 	}
-	asIs := c.plainSize()
-	if asIs < minDictionary {
+	if d.asIs = c.plainSize(); d.asIs < minDictionary {
 		return false
 	}
 	d.reset(c.values)
@@ -48,13 +48,13 @@ func (d *dictionary) build(c *column) bool {
 	case c.shared:
 		ok = d.shared(c)
 	default:
-		ok = d.text(c)
+		ok = d.arena(c)
 	}
 	const header = 32
-	return ok && 8*d.size+c.values*d.width()+8*header <= 6*asIs // saves a quarter
+	return ok && 8*d.size+c.values*d.width()+8*header <= 6*d.asIs // saves a quarter
 }
 
-func (d *dictionary) count() int { return len(d.hashes) }
+func (d *dictionary) count() int { return len(d.words) + len(d.texts) }
 
 // width is the bits of an id. It is never 0, which not every reader expects.
 func (d *dictionary) width() int { return max(1, bits.Len(uint(d.count()-1))) }
@@ -71,21 +71,43 @@ func (d *dictionary) reset(values int) {
 		d.ids = make([]uint32, values)
 	}
 	d.ids = d.ids[:values]
-	d.hashes, d.words, d.offs, d.size = d.hashes[:0], d.words[:0], d.offs[:0], 0
+	d.words, d.texts, d.size = d.words[:0], d.texts[:0], 0
 }
 
-// goOn says whether a dictionary may still pay after so many values.
-func (d *dictionary) goOn(seen int) bool {
+// goOn says whether a dictionary may still pay after so many values of all.
+func (d *dictionary) goOn(seen, all int) bool {
 	n := d.count()
 	switch {
 	case n >= maxDistinct || d.size > maxDictionary:
 		return false
-	case seen == firstMark:
-		return seen-n >= firstTwice
-	case seen == secondMark:
-		return 2*n <= seen
+	case seen == 1<<11:
+		return d.foresee(seen, all, 2)
+	case seen == 1<<14:
+		return d.foresee(seen, all, 1)
 	}
 	return true
+}
+
+// foresee estimates, if the values come as they have come so far, whether the dictionary
+// of all stays below slack times its limits, and saves a quarter of what they take.
+func (d *dictionary) foresee(seen, all int, slack float64) bool {
+	n, m := float64(d.count()), float64(seen)
+	if n >= m-2 { // hardly a value came twice: there may be any number of them
+		return false
+	}
+	// Of p values that are equally frequent, p*(1-exp(-m/p)) are to be expected among m.
+	low, high := n, m*m
+	for range 40 {
+		if p := (low + high) / 2; -p*math.Expm1(-m/p) < n {
+			low = p
+		} else {
+			high = p
+		}
+	}
+	count := -high * math.Expm1(-float64(all)/high)
+	size := count * float64(d.size) / n
+	coded := size + float64(all)*math.Ceil(math.Log2(count+1))/8
+	return count < slack*maxDistinct && size < slack*maxDictionary && coded < slack*0.75*float64(d.asIs)
 }
 
 // steps is how many values are numbered between two looks at the limits.
@@ -93,7 +115,7 @@ const steps = 1 << 10
 
 func (d *dictionary) fixed(c *column) bool {
 	for from := 0; from < c.values; from += steps {
-		if !d.goOn(from) {
+		if !d.goOn(from, c.values) {
 			return false
 		}
 		to := min(from+steps, c.values)
@@ -114,12 +136,12 @@ func (d *dictionary) fixed(c *column) bool {
 
 func (d *dictionary) word(v uint64) uint32 {
 	hi, lo := bits.Mul64(v^0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)
-	h := uint32(hi ^ lo)
-	for i := h & d.mask; ; i = (i + 1) & d.mask {
+	for i := uint32(hi^lo) & d.mask; ; i = (i + 1) & d.mask {
 		s := d.slots[i]
 		if s == 0 {
 			d.words = append(d.words, v)
-			return d.add(i, h)
+			d.slots[i] = uint32(len(d.words))
+			return uint32(len(d.words) - 1)
 		}
 		if d.words[s-1] == v {
 			return s - 1
@@ -127,26 +149,19 @@ func (d *dictionary) word(v uint64) uint32 {
 	}
 }
 
-// add numbers a new value whose slot is i.
-func (d *dictionary) add(i, h uint32) uint32 {
-	d.hashes = append(d.hashes, h)
-	n := uint32(len(d.hashes))
-	d.slots[i] = n
-	return n - 1
-}
-
-// text numbers the values of an arena that has them one after the other.
-func (d *dictionary) text(c *column) bool {
+// arena numbers the values of an arena that has them one after the other.
+func (d *dictionary) arena(c *column) bool {
 	off := uint32(0)
+	arena := c.arena[:cap(c.arena)]
 	for from := 0; from < c.values; from += steps {
-		if !d.goOn(from) {
+		if !d.goOn(from, c.values) {
 			return false
 		}
 		ids := d.ids[from:min(from+steps, c.values)]
 		for i := range ids {
-			v := textAt(c.arena, off)
-			ids[i] = d.value(c.arena, off, v)
-			off += textHeader + uint32(len(v))
+			n := binary.LittleEndian.Uint32(arena[off:])
+			ids[i] = d.text(arena, off, n)
+			off += textHeader + n
 		}
 	}
 	return true
@@ -155,14 +170,15 @@ func (d *dictionary) text(c *column) bool {
 // shared numbers values that were interned: the same offset is the same value.
 func (d *dictionary) shared(c *column) bool {
 	last, id := uint32(1<<32-1), uint32(0)
+	arena := c.arena[:cap(c.arena)]
 	for from := 0; from < c.values; from += steps {
-		if !d.goOn(from) {
+		if !d.goOn(from, c.values) {
 			return false
 		}
 		to := min(from+steps, c.values)
 		for i, off := range c.offs[from:to] {
 			if off != last {
-				last, id = off, d.value(c.arena, off, textAt(c.arena, off))
+				last, id = off, d.text(arena, off, binary.LittleEndian.Uint32(arena[off:]))
 			}
 			d.ids[from+i] = id
 		}
@@ -170,19 +186,46 @@ func (d *dictionary) shared(c *column) bool {
 	return true
 }
 
-func (d *dictionary) value(arena []byte, off uint32, v []byte) uint32 {
-	h := hash(v)
+// text numbers the value of n bytes whose length is at off.
+func (d *dictionary) text(arena []byte, off, n uint32) uint32 {
+	head, tail := ends(arena, off, n)
+	var h uint32
+	if n <= short {
+		h = mix(head, tail, n)
+	} else {
+		h = hash(arena[off+textHeader:][:n])
+	}
 	for i := h & d.mask; ; i = (i + 1) & d.mask {
 		s := d.slots[i]
 		if s == 0 {
-			d.offs = append(d.offs, off)
-			d.size += textHeader + len(v)
-			return d.add(i, h)
+			d.texts = append(d.texts, text{head, tail, off, n})
+			d.size += textHeader + int(n)
+			d.slots[i] = uint32(len(d.texts))
+			return uint32(len(d.texts) - 1)
 		}
-		if d.hashes[s-1] == h && bytes.Equal(textAt(arena, d.offs[s-1]), v) {
+		t := &d.texts[s-1]
+		if t.head == head && t.tail == tail && t.n == n && (n <= short || bytes.Equal(textAt(arena, t.off), textAt(arena, off))) {
 			return s - 1
 		}
 	}
+}
+
+// ends returns the first and the last 8 bytes of the value of n bytes whose length is at
+// off; of a shorter one all it has, and zeros. Behind the values there is room for that.
+func ends(arena []byte, off, n uint32) (head, tail uint64) {
+	v := arena[off+textHeader:]
+	head = binary.LittleEndian.Uint64(v)
+	if n >= 8 {
+		return head, binary.LittleEndian.Uint64(v[n-8:])
+	}
+	return head & (1<<(8*n&63) - 1), 0
+}
+
+// mix spreads texts that their ends and their length make up.
+func mix(head, tail uint64, n uint32) uint32 {
+	hi, lo := bits.Mul64(head^uint64(n)*0x9E3779B97F4A7C15, tail^0xD6E8FEB86659FD93)
+	hi, lo = bits.Mul64(hi^lo^head, 0x9E3779B97F4A7C15)
+	return uint32(hi ^ lo)
 }
 
 // hash spreads texts over a table that never outlives a row group.
@@ -212,8 +255,9 @@ func hash(v []byte) uint32 {
 func (d *dictionary) page(dst []byte, c *column) []byte {
 	switch {
 	case c.phys == physBytes:
-		for _, off := range d.offs {
-			dst = append(dst, c.arena[off:off+textHeader+uint32(len(textAt(c.arena, off)))]...)
+		for i := range d.texts {
+			t := &d.texts[i]
+			dst = append(dst, c.arena[t.off:t.off+textHeader+t.n]...)
 		}
 	case c.width == 8:
 		for _, v := range d.words {

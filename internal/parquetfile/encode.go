@@ -6,7 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"io"
+	"math/bits"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/format"
@@ -15,131 +16,166 @@ import (
 // encoder turns the columns of a row group into pages. It holds memory and nothing of
 // a file, so that a pool needs no more of them than there are processors.
 type encoder struct {
+	opts  *Options
 	codec compress.Codec
-	pages int // bytes at which a page ends
-	out   *bufio.Writer
-	at    int64 // where in the file the next byte goes
+	out   []byte // the pages of a column
 	dict  dictionary
 	body  []byte // of a page: levels and values
 	small []byte // the same, compressed
 	head  compact
-	def   []byte // levels of the column
+	def   []byte // levels of the column, if they have to be spelled out
 	rep   []byte
+	file  *bufio.Writer // of the encoder that writes a row group
+
+	texts  texts // of a page
+	store  store // of a column that is put together from kept records
+	leaves leafScratch
 }
 
-// chunk is what the footer says about a column of a row group.
+// chunk is what the file says about a column of a row group. Places are within the
+// chunk until it is written.
 type chunk struct {
 	f                  *field
 	phys               physical
 	levels             int
-	coded              bool  // the pages hold numbers of a dictionary
-	pages              int   // of data
+	enc                int32 // of the values: encPlain, encDelta, or encRLEDict
+	typ                int32 // of the data pages
+	count              int   // of them
 	begin, data, bytes int64 // where the first page and the first data page are; the size of all
 	raw                int64 // bytes before compression
 	nulls              int64
 	lo, hi             []byte
+	pages              []page  // of data, if there is to be an index
+	bloom              []byte  // the bits of a filter; nil: none
+	index              indexes // where the index and the filter are
 }
 
 // Encodings and page types of Parquet.
 const (
 	encPlain     = 0
 	encRLE       = 3
+	encDelta     = 5
 	encRLEDict   = 8
 	pageData     = 0
 	pageDict     = 2
+	pageDataV2   = 3
 	outputSize   = 64 << 10 // what is written at once
 	keepScratch  = 16 << 20 // of memory that grew for a row group
 	levelsHeader = 4
 )
 
 func newEncoder(o *Options, c compress.Codec) *encoder {
-	return &encoder{codec: c, pages: o.PageBytes, out: bufio.NewWriterSize(nil, outputSize)}
-}
-
-// rowGroup writes the columns, completes their statistics, and notes in foot what
-// the file's end has to say.
-func (e *encoder) rowGroup(w *countingWriter, cols []*column, rows int64, foot *footer) error {
-	e.out.Reset(w)
-	defer e.out.Reset(io.Discard)
-	defer e.shrink()
-	e.at = w.n
-	if e.at == 0 {
-		if err := e.write([]byte(magic)); err != nil {
-			return err
-		}
-	}
-	g := foot.open(e.at, rows, len(cols))
-	for i, c := range cols {
-		k, err := e.column(c)
-		if err != nil {
-			return fmt.Errorf("column %s: %w", c.f.path, err)
-		}
-		foot.column(&g, i, &k)
-	}
-	foot.close(&g)
-	return e.out.Flush()
+	return &encoder{opts: o, codec: c, file: bufio.NewWriterSize(nil, outputSize)}
 }
 
 // finish writes the end of the file.
 func (e *encoder) finish(w *countingWriter, foot *footer) error {
-	e.head.reset()
+	e.out = e.out[:0]
 	if w.n == 0 {
-		e.head.b = append(e.head.b, magic...)
+		e.out = append(e.out, magic...)
 	}
+	e.out = foot.indexes(e.out, w.n, &e.head)
+	for _, g := range foot.open {
+		foot.group(g.begin, g.rows, g.chunks)
+	}
+	e.head.reset()
 	foot.end(&e.head)
-	_, err := w.Write(e.head.b)
+	_, err := w.Write(append(e.out, e.head.b...))
 	return err
 }
 
 // shrink gives back what few row groups need.
 func (e *encoder) shrink() {
-	if cap(e.body)+cap(e.small)+cap(e.def)+cap(e.rep) > keepScratch {
-		e.body, e.small, e.def, e.rep = nil, nil, nil, nil
+	if cap(e.body)+cap(e.small)+cap(e.def)+cap(e.rep)+cap(e.out) > keepScratch {
+		e.body, e.small, e.def, e.rep, e.out = nil, nil, nil, nil, nil
 	}
 	if 4*cap(e.dict.ids) > keepScratch {
 		e.dict.ids = nil
 	}
+	if e.store.held() > keepScratch {
+		e.store = store{}
+	}
 }
 
-func (e *encoder) write(p []byte) error {
-	n, err := e.out.Write(p)
-	e.at += int64(n)
-	return err
+// leaf makes the pages of c, the column with that number in set, in e.out. What was kept
+// of it is put together in the encoder's own store.
+func (e *encoder) leaf(c *column, number int, set *columnSet) (chunk, error) {
+	if len(set.kept.batches) == 0 {
+		return e.column(c)
+	}
+	c.store, e.store = e.store, c.store
+	defer func() { c.store, e.store = e.store, c.store }()
+	c.empty()
+	if err := set.kept.fill(c, number, &e.leaves); err != nil {
+		return chunk{}, err
+	}
+	return e.column(c)
 }
 
-// column writes the pages of c.
+// column makes the pages of c.
 func (e *encoder) column(c *column) (chunk, error) {
-	k := chunk{f: c.f, phys: c.phys, levels: c.def.n, begin: e.at}
-	k.coded = e.dict.build(c)
-	e.bounds(c, k.coded)
+	k := chunk{f: c.f, phys: c.phys, levels: c.def.n, typ: pageData}
+	if e.opts.PageVersion == 2 {
+		k.typ = pageDataV2
+	}
+	e.out = e.out[:0]
+	k.enc = e.encoding(c)
+	e.bounds(c, k.enc == encRLEDict)
 	c.seal()
 	k.nulls = c.stats.levels - c.stats.values
 	if !c.f.repeated {
 		k.lo, k.hi = c.stats.chunkBounds()
 	}
-	if k.coded {
+	if k.enc == encRLEDict {
 		e.body = e.dict.page(e.body[:0], c)
-		if err := e.page(&k, pageDict, e.dict.count()); err != nil {
+		if err := e.page(&k, pageDict, e.dict.count(), 0); err != nil {
 			return k, err
 		}
 	}
-	k.data = e.at
+	if e.opts.blooms(c.f) {
+		k.bloom = e.bloom(c, k.enc == encRLEDict)
+	}
+	k.data = int64(len(e.out))
 	err := e.data(&k, c)
-	k.bytes = e.at - k.begin
+	k.bytes = int64(len(e.out))
 	return k, err
 }
 
-// bounds completes the statistics of texts: those of a dictionary are enough.
+// encoding decides how the values of c are written. A dictionary, which is then in
+// e.dict, and differences each have to save something on the other.
+func (e *encoder) encoding(c *column) int32 {
+	coded := e.dict.build(c)
+	delta := 0
+	if e.opts.Delta {
+		delta = deltaBits(c) * c.values / 8
+	}
+	switch {
+	case coded && (delta == 0 || 3*(e.dict.size+e.dict.width()*c.values/8) < 4*delta):
+		return encRLEDict
+	case delta > 0 && (coded || 2*delta < c.width*c.values): // less than that a codec finds by itself
+		return encDelta
+	}
+	return encPlain
+}
+
+// bounds completes the statistics: values of a dictionary are enough. Those of decimals
+// are complete.
 func (e *encoder) bounds(c *column, coded bool) {
-	if c.phys != physBytes || c.stats.order != orderBytes {
+	if c.phys != physBytes {
+		e.fixedBounds(c, coded)
 		return
 	}
-	offs := c.offs
-	if coded {
-		offs = e.dict.offs
+	if c.stats.order != orderBytes {
+		return
 	}
-	if coded || c.shared {
-		for _, off := range offs {
+	switch {
+	case coded:
+		for i := range e.dict.texts {
+			c.stats.bytes(textAt(c.arena, e.dict.texts[i].off))
+		}
+		return
+	case c.shared:
+		for _, off := range c.offs {
 			c.stats.bytes(textAt(c.arena, off))
 		}
 		return
@@ -151,89 +187,122 @@ func (e *encoder) bounds(c *column, coded bool) {
 	}
 }
 
+// fixedBounds is bounds for values of a fixed width.
+func (e *encoder) fixedBounds(c *column, coded bool) {
+	if c.values == 0 || c.stats.order == orderDecimal || c.stats.order == orderNone {
+		return
+	}
+	if coded {
+		var word [8]byte
+		before := c.stats
+		for _, v := range e.dict.words {
+			binary.LittleEndian.PutUint64(word[:], v)
+			c.stats.fixed(word[:c.width], c.width)
+		}
+		if c.stats.nans == before.nans {
+			return
+		}
+		c.stats = before // NaNs have to be counted
+	}
+	c.stats.fixed(c.fixed, c.width)
+}
+
 // data writes the data pages. A page ends at a row, when it has its size.
 func (e *encoder) data(k *chunk, c *column) error {
-	e.def = spell(e.def, &c.def)
-	e.rep = spell(e.rep, &c.rep)
-	cur := cursor{c: c}
-	if k.coded {
-		cur.dict = &e.dict
+	all, same := c.def.one()
+	var def, rep []byte
+	if !same {
+		def = c.def.spell(&e.def)
 	}
+	if c.f.rep > 0 {
+		rep = c.rep.spell(&e.rep)
+	}
+	cur := cursor{c: c, enc: k.enc, dict: &e.dict}
 	const most = 1 << 12
-	n := c.def.n
-	block := min(max(e.pages/8*n/(c.plainSize()+1), 1), most) // levels between two looks at the size
+	n, row := c.def.n, int64(0)
+	block := min(max(e.opts.PageBytes/8*n/(c.plainSize()+1), 1), most) // levels between two looks at the size
 	for at := 0; at < n; {
 		from, first := at, cur
-		for at < n && cur.bytes-first.bytes < e.pages {
+		for at < n && cur.bytes-first.bytes < e.opts.PageBytes {
 			to := min(at+block, n)
-			for c.f.rep > 0 && to < n && e.rep[to] != 0 {
+			for c.f.rep > 0 && to < n && rep[to] != 0 {
 				to++
 			}
 			there := to - at
-			if c.f.def > 0 {
-				there = bytes.Count(e.def[at:to], []byte{c.f.def})
+			switch {
+			case same && all < c.f.def:
+				there = 0
+			case !same && c.f.def > 0:
+				there = bytes.Count(def[at:to], []byte{c.f.def})
 			}
 			cur.skip(there)
 			at = to
 		}
+		p := page{row: row, rows: at - from, levels: at - from, nulls: at - from - (cur.value - first.value)}
 		e.body = e.body[:0]
 		if c.f.rep > 0 {
-			e.levels(e.rep[from:at], c.f.rep)
+			p.rows = bytes.Count(rep[from:at], []byte{0})
+			e.levels(rep[from:at], c.f.rep)
 		}
-		if c.f.def > 0 {
-			e.levels(e.def[from:at], c.f.def)
+		p.reps = len(e.body)
+		switch {
+		case c.f.def == 0:
+		case same:
+			e.run(all, at-from, c.f.def)
+		default:
+			e.levels(def[from:at], c.f.def)
 		}
+		p.defs = len(e.body) - p.reps
 		e.body = first.appendTo(e.body, cur.value)
-		k.pages++
-		if err := e.page(k, pageData, at-from); err != nil {
+		if e.opts.PageIndex {
+			first.bounds(&p, cur.value)
+		}
+		if err := e.dataPage(k, &p); err != nil {
 			return err
 		}
+		row += int64(p.rows)
 	}
 	return nil
 }
 
-// spell returns all levels of l, in dst.
-func spell(dst []byte, l *levels) []byte {
-	if cap(dst) < l.n {
-		dst = make([]byte, l.n+l.n/4)
-	}
-	dst = dst[:l.n]
-	r := reader{l: l}
-	r.read(dst)
-	return dst
+// levels appends levels up to most.
+func (e *encoder) levels(v []byte, most uint8) {
+	at := e.levelsHead()
+	e.body = appendHybrid(e.body, v, bits.Len8(most))
+	e.levelsEnd(at)
 }
 
-// levels appends levels up to max with their length in front.
-func (e *encoder) levels(v []byte, max uint8) {
-	at := len(e.body)
-	e.body = append(e.body, make([]byte, levelsHeader)...)
-	width := 1
-	for max>>width > 0 {
-		width++
-	}
-	e.body = appendHybrid(e.body, v, width)
-	binary.LittleEndian.PutUint32(e.body[at:], uint32(len(e.body)-at-levelsHeader))
+// run is levels for n times v.
+func (e *encoder) run(v uint8, n int, most uint8) {
+	at := e.levelsHead()
+	e.body = appendRun(e.body, uint32(v), n, bits.Len8(most))
+	e.levelsEnd(at)
 }
 
-// page compresses e.body and writes it as a page of n values.
-func (e *encoder) page(k *chunk, typ int32, n int) error {
-	if len(e.body) > maxPage {
-		return fmt.Errorf("a page of %d bytes is larger than Parquet allows", len(e.body))
+// levelsHead makes room for the length of levels, which only pages of version 1 have.
+func (e *encoder) levelsHead() int {
+	if e.opts.PageVersion == 1 {
+		e.body = append(e.body, make([]byte, levelsHeader)...)
 	}
-	body := e.body
-	if e.codec.CompressionCodec() != format.Uncompressed {
-		var err error
-		if e.small, err = e.codec.Encode(e.small[:cap(e.small)], body); err != nil {
-			return fmt.Errorf("compress: %w", err)
-		}
-		body = e.small
+	return len(e.body)
+}
+
+func (e *encoder) levelsEnd(at int) {
+	if e.opts.PageVersion == 1 {
+		binary.LittleEndian.PutUint32(e.body[at-levelsHeader:], uint32(len(e.body)-at))
+	}
+}
+
+// page appends e.body as a page of n values, compressed: a dictionary, or data of version
+// 1. They begin at the first-th byte.
+func (e *encoder) page(k *chunk, typ int32, n, first int) error {
+	body, err := e.compress(0, first, k.phys == physBytes && (typ == pageDict || k.enc == encPlain))
+	if err != nil {
+		return err
 	}
 	t := &e.head
 	t.reset()
-	t.i32(1, typ)
-	t.i32(2, int32(len(e.body)))
-	t.i32(3, int32(len(body)))
-	t.i32(4, int32(crc32.ChecksumIEEE(body)))
+	t.pageHead(typ, len(e.body), body)
 	if typ == pageDict {
 		t.field(7, typeStruct)
 		t.open()
@@ -243,21 +312,100 @@ func (e *encoder) page(k *chunk, typ int32, n int) error {
 		t.field(5, typeStruct)
 		t.open()
 		t.i32(1, int32(n))
-		enc := int32(encPlain)
-		if k.coded {
-			enc = encRLEDict
-		}
-		t.i32(2, enc)
+		t.i32(2, k.enc)
 		t.i32(3, encRLE)
 		t.i32(4, encRLE)
 	}
 	t.close()
 	t.b = append(t.b, 0)
 	k.raw += int64(len(t.b) + len(e.body))
-	if err := e.write(t.b); err != nil {
+	e.out = append(append(e.out, t.b...), body...)
+	return nil
+}
+
+// pageHead is what the headers of all pages begin with; parts is what follows them.
+func (t *compact) pageHead(typ int32, raw int, parts ...[]byte) {
+	size, sum := 0, uint32(0)
+	for _, p := range parts {
+		size += len(p)
+		sum = crc32.Update(sum, crc32.IEEETable, p)
+	}
+	t.i32(1, typ)
+	t.i32(2, int32(raw))
+	t.i32(3, int32(size))
+	t.i32(4, int32(sum))
+}
+
+// dataPage appends e.body as the data page p.
+func (e *encoder) dataPage(k *chunk, p *page) error {
+	k.count++
+	p.at = int64(len(e.out))
+	var err error
+	if e.opts.PageVersion == 1 {
+		err = e.page(k, pageData, p.levels, p.reps+p.defs)
+	} else {
+		err = e.page2(k, p)
+	}
+	if p.size = int64(len(e.out)) - p.at; e.opts.PageIndex {
+		k.pages = append(k.pages, *p)
+	}
+	return err
+}
+
+// page2 appends e.body as a data page of version 2: levels are not compressed, and values
+// only if that saves something.
+func (e *encoder) page2(k *chunk, p *page) error {
+	values, err := e.compress(p.reps+p.defs, 0, k.phys == physBytes && k.enc == encPlain)
+	if err != nil {
 		return err
 	}
-	return e.write(body)
+	levels, raw := e.body[:p.reps+p.defs], e.body[p.reps+p.defs:]
+	compressed := len(values) < len(raw)
+	if !compressed {
+		values = raw
+	}
+	t := &e.head
+	t.reset()
+	t.pageHead(pageDataV2, len(e.body), levels, values)
+	t.field(8, typeStruct)
+	t.open()
+	t.i32(1, int32(p.levels))
+	t.i32(2, int32(p.nulls))
+	t.i32(3, int32(p.rows))
+	t.i32(4, k.enc)
+	t.i32(5, int32(p.defs))
+	t.i32(6, int32(p.reps))
+	t.bool(7, compressed)
+	t.close()
+	t.b = append(t.b, 0)
+	k.raw += int64(len(t.b) + len(e.body))
+	e.out = append(append(append(e.out, t.b...), levels...), values...)
+	return nil
+}
+
+// compress returns what becomes of e.body from a place on. The values begin at the
+// first-th byte of that, and texts tells whether they are texts, plainly encoded.
+func (e *encoder) compress(from, first int, texts bool) ([]byte, error) {
+	if texts {
+		e.body = slices.Grow(e.body, ahead)
+	}
+	body := e.body[from:]
+	if len(body) > maxPage {
+		return nil, fmt.Errorf("a page of %d bytes is larger than Parquet allows", len(body))
+	}
+	if e.codec.CompressionCodec() == format.Uncompressed {
+		return body, nil
+	}
+	var err error
+	if zstd, ok := e.codec.(zstdCodec); ok && texts {
+		e.small, err = zstd.EncodeTexts(&e.texts, e.small[:cap(e.small)], body, first)
+	} else {
+		e.small, err = e.codec.Encode(e.small[:cap(e.small)], body)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compress: %w", err)
+	}
+	return e.small, nil
 }
 
 // maxPage is what a page header has room for.
@@ -266,7 +414,8 @@ const maxPage = 1<<31 - 1
 // cursor is a place among the values of a column.
 type cursor struct {
 	c     *column
-	dict  *dictionary // not nil: values are its numbers
+	enc   int32
+	dict  *dictionary // of encRLEDict
 	value int         // number of the next value
 	off   int         // of the next value in an arena that is not shared
 	bytes int         // what the values before take in pages
@@ -276,7 +425,7 @@ type cursor struct {
 func (u *cursor) skip(n int) {
 	c := u.c
 	switch {
-	case u.dict != nil:
+	case u.enc == encRLEDict:
 		u.bytes += n*u.dict.width()/8 + 1
 	case c.phys == physBool:
 		u.bytes += n/8 + 1
@@ -301,7 +450,9 @@ func (u *cursor) skip(n int) {
 func (u *cursor) appendTo(dst []byte, end int) []byte {
 	c := u.c
 	switch {
-	case u.dict != nil:
+	case u.enc == encDelta:
+		return appendDelta(dst, c, u.value, end)
+	case u.enc == encRLEDict:
 		width := u.dict.width()
 		return appendHybrid(append(dst, byte(width)), u.dict.ids[u.value:end], width)
 	case c.phys == physBool:

@@ -20,11 +20,13 @@ type footer struct {
 	rows   int64
 	starts []int64 // where row groups begin
 	sizes  []int64 // by leaf: bytes of the pages
+	open   []openGroup
 }
 
-// group is a row group that is being written.
-type group struct {
-	begin, rows, raw, bytes int64
+// openGroup is a row group whose pages get an index.
+type openGroup struct {
+	begin, rows int64
+	chunks      []chunk
 }
 
 // newFooter returns the footer of a file without row groups.
@@ -39,32 +41,61 @@ func (f *footer) reset() {
 	f.groups.reset()
 	f.count, f.rows, f.starts = 0, 0, f.starts[:0]
 	clear(f.sizes)
+	clear(f.open)
+	f.open = f.open[:0]
 }
 
-func (f *footer) held() int64 { return int64(cap(f.groups.b) + 8*len(f.sizes)) }
+// held returns the bytes of memory.
+func (f *footer) held() int64 {
+	n := cap(f.groups.b) + 8*len(f.sizes)
+	for i := range f.open {
+		n += chunkBytes * len(f.open[i].chunks)
+		for j := range f.open[i].chunks {
+			n += pageBytes * len(f.open[i].chunks[j].pages)
+		}
+	}
+	return int64(n)
+}
 
-// open begins a row group at an offset of the file.
-func (f *footer) open(begin, rows int64, columns int) group {
-	f.groups.open()
-	f.groups.list(1, typeStruct, columns)
-	return group{begin: begin, rows: rows}
+// group adds a row group that begins at an offset of the file.
+func (f *footer) group(begin, rows int64, chunks []chunk) {
+	t := &f.groups
+	t.open()
+	t.list(1, typeStruct, len(chunks))
+	var raw, size int64
+	for i := range chunks {
+		k := &chunks[i]
+		raw += k.raw
+		size += k.bytes
+		f.sizes[i] += k.bytes
+		f.column(k)
+	}
+	t.i64(2, raw)
+	t.i64(3, rows)
+	t.i64(5, begin)
+	t.i64(6, size)
+	if f.count < 1<<15 {
+		t.field(7, typeI16)
+		t.integer(int64(f.count))
+	}
+	t.close()
+	f.starts = append(f.starts, begin)
+	f.rows += rows
+	f.count++
 }
 
 // column adds the next column of the row group.
-func (f *footer) column(g *group, leaf int, k *chunk) {
-	g.raw += k.raw
-	g.bytes += k.bytes
-	f.sizes[leaf] += k.bytes
+func (f *footer) column(k *chunk) {
 	t := &f.groups
 	t.open()
 	t.i64(2, 0) // file_offset, deprecated
 	t.field(3, typeStruct)
 	t.open()
 	t.i32(1, k.phys.parquet())
-	if k.coded {
-		t.integers(2, encPlain, encRLE, encRLEDict)
-	} else {
+	if k.enc == encPlain {
 		t.integers(2, encPlain, encRLE)
+	} else {
+		t.integers(2, encPlain, encRLE, int64(k.enc))
 	}
 	t.list(3, typeBinary, len(k.f.names))
 	for _, name := range k.f.names {
@@ -75,7 +106,7 @@ func (f *footer) column(g *group, leaf int, k *chunk) {
 	t.i64(6, k.raw)
 	t.i64(7, k.bytes)
 	t.i64(9, k.data)
-	if k.coded {
+	if k.enc == encRLEDict {
 		t.i64(11, k.begin)
 	}
 	t.field(12, typeStruct)
@@ -87,22 +118,32 @@ func (f *footer) column(g *group, leaf int, k *chunk) {
 	}
 	t.close()
 	t.pageStats(k)
+	if k.index.bloomSize > 0 {
+		t.i64(14, k.index.bloom)
+		t.i32(15, int32(k.index.bloomSize))
+	}
 	t.close()
+	if k.index.offsetsSize > 0 {
+		t.i64(4, k.index.offsets)
+		t.i32(5, int32(k.index.offsetsSize))
+	}
+	if k.index.columnsSize > 0 {
+		t.i64(6, k.index.columns)
+		t.i32(7, int32(k.index.columnsSize))
+	}
 	t.close()
 }
 
 // pageStats say how many pages have which encoding: readers drop row groups by a
 // dictionary only if all pages are known to use it.
 func (t *compact) pageStats(k *chunk) {
-	enc := int64(encPlain)
-	if k.coded {
-		enc = encRLEDict
+	if k.enc == encRLEDict {
 		t.list(13, typeStruct, 2)
 		t.pageStat(pageDict, encPlain, 1)
 	} else {
 		t.list(13, typeStruct, 1)
 	}
-	t.pageStat(pageData, enc, k.pages)
+	t.pageStat(int64(k.typ), int64(k.enc), k.count)
 }
 
 func (t *compact) pageStat(page, enc int64, n int) {
@@ -111,23 +152,6 @@ func (t *compact) pageStat(page, enc int64, n int) {
 	t.i32(2, int32(enc))
 	t.i32(3, int32(n))
 	t.close()
-}
-
-// close ends the row group.
-func (f *footer) close(g *group) {
-	t := &f.groups
-	t.i64(2, g.raw)
-	t.i64(3, g.rows)
-	t.i64(5, g.begin)
-	t.i64(6, g.bytes)
-	if f.count < 1<<15 {
-		t.field(7, typeI16)
-		t.integer(int64(f.count))
-	}
-	t.close()
-	f.starts = append(f.starts, g.begin)
-	f.rows += g.rows
-	f.count++
 }
 
 // end appends the footer with its length and the magic number to t.

@@ -66,7 +66,7 @@ func run[T uint8 | uint32](v []T) int {
 func pack[T uint8 | uint32](dst []byte, v []T, width int) []byte {
 	size := (len(v) + 7) / 8 * width
 	at := len(dst)
-	dst = grow(dst, size+8) // words are written whole
+	dst = grow(dst, size+16) // words are written whole
 	out := dst[at:]
 	if b, ok := any(v).([]uint8); ok && width == 1 {
 		for len(b) >= 8 {
@@ -75,6 +75,16 @@ func pack[T uint8 | uint32](dst []byte, v []T, width int) []byte {
 			b, out = b[8:], out[1:]
 		}
 		v = v[len(v)-len(b):]
+	}
+	if width <= 16 {
+		for ; len(v) >= 8; v = v[8:] { // two words of four values
+			x := v[:8]
+			a := uint64(x[0]) | uint64(x[1])<<(width&63) | uint64(x[2])<<(2*width&63) | uint64(x[3])<<(3*width&63)
+			b := uint64(x[4]) | uint64(x[5])<<(width&63) | uint64(x[6])<<(2*width&63) | uint64(x[7])<<(3*width&63)
+			binary.LittleEndian.PutUint64(out, a|b<<(4*width))
+			binary.LittleEndian.PutUint64(out[8:], b>>(64-4*width))
+			out = out[width:]
+		}
 	}
 	var word uint64
 	n := 0

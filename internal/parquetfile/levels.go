@@ -34,13 +34,32 @@ func (l *levels) literal(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	l.n += len(b)
 	l.lit = append(l.lit, b...)
-	if k := len(l.segs) - 1; k >= 0 && l.segs[k].lit && int(l.segs[k].n)+len(b) < maxSegment {
-		l.segs[k].n += int32(len(b))
+	l.spelled(len(b))
+}
+
+// spelled notes that the last n of lit are new.
+func (l *levels) spelled(n int) {
+	l.n += n
+	if k := len(l.segs) - 1; k >= 0 && l.segs[k].lit && int(l.segs[k].n)+n < maxSegment {
+		l.segs[k].n += int32(n)
 		return
 	}
-	l.segs = append(l.segs, segment{n: int32(len(b)), lit: true})
+	l.segs = append(l.segs, segment{n: int32(n), lit: true})
+}
+
+// next returns memory for n levels, and 8 more. By grew they become part of l.
+func (l *levels) next(n int) []byte {
+	l.lit = grow(l.lit, n+8)[:len(l.lit)]
+	return l.lit[len(l.lit):]
+}
+
+// grew appends the first n of what next returned.
+func (l *levels) grew(n int) {
+	if n > 0 {
+		l.lit = l.lit[:len(l.lit)+n]
+		l.spelled(n)
+	}
 }
 
 func (l *levels) reset() { l.segs, l.lit, l.n = l.segs[:0], l.lit[:0], 0 }
@@ -48,6 +67,28 @@ func (l *levels) reset() { l.segs, l.lit, l.n = l.segs[:0], l.lit[:0], 0 }
 func (l *levels) used() int { return len(l.lit) + 8*len(l.segs) }
 
 func (l *levels) held() int { return cap(l.lit) + 8*cap(l.segs) }
+
+// one returns the level that all are, if they are one run.
+func (l *levels) one() (v uint8, ok bool) {
+	if len(l.segs) != 1 || l.segs[0].lit {
+		return 0, l.n == 0
+	}
+	return l.segs[0].v, true
+}
+
+// spell returns all levels one by one: in mem, unless they lie in l like that.
+func (l *levels) spell(mem *[]byte) []byte {
+	if len(l.segs) == 1 && l.segs[0].lit {
+		return l.lit
+	}
+	if cap(*mem) < l.n {
+		*mem = make([]byte, l.n+l.n/4)
+	}
+	dst := (*mem)[:l.n]
+	r := reader{l: l}
+	r.read(dst)
+	return dst
+}
 
 // reader hands levels out in order.
 type reader struct {

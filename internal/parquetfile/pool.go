@@ -91,11 +91,7 @@ func (p *Pool) take(pl *plan) *columnSet {
 
 // put takes back what a file used. What has been idle for longest is given up first.
 func (p *Pool) put(set *columnSet) {
-	for _, c := range set.cols {
-		c.reset()
-		c.total = nil
-	}
-	set.foot.reset()
+	set.reset()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.idle = append(p.mu.idle, set)

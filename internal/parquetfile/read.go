@@ -1,11 +1,14 @@
 package parquetfile
 
 import (
-	"errors"
 	"fmt"
 	"io"
+	"slices"
 
-	"github.com/parquet-go/parquet-go"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
+	"github.com/apache/arrow-go/v18/parquet/file"
+	pqschema "github.com/apache/arrow-go/v18/parquet/schema"
 )
 
 // readBuffer is how much of a column chunk is asked for at a time.
@@ -36,45 +39,46 @@ type Block struct {
 // Columns that are nested or hold floats are refused. Memory is bounded by a few
 // pages per column.
 func Read(r io.ReaderAt, size int64, ids []int, each func(*Block) error) error {
-	f, err := parquet.OpenFile(r, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(readBuffer))
+	props := parquet.NewReaderProperties(memory.DefaultAllocator)
+	props.BufferedStreamEnabled, props.BufferSize = true, readBuffer
+	f, err := file.NewParquetReader(io.NewSectionReader(r, 0, size), file.WithReadProps(props))
 	if err != nil {
 		return fmt.Errorf("open Parquet file: %w", err)
 	}
+	defer f.Close()
 	block := &Block{Columns: make([]*Column, len(ids))}
 	leaf := make([]int, len(ids))
-	for i, id := range ids {
-		for _, c := range f.Root().Columns() {
-			if c.ID() != id {
-				continue
-			}
-			if !c.Leaf() || c.Repeated() {
-				return fmt.Errorf("column %s of the Parquet file is nested", c.Name())
-			}
-			block.Columns[i], leaf[i] = &Column{Name: c.Name()}, c.Index()
+	root := f.MetaData().Schema.Root()
+	for i := range root.NumFields() {
+		node := root.Field(i)
+		at := slices.Index(ids, int(node.FieldID()))
+		if at < 0 {
+			continue
 		}
+		if node.Type() == pqschema.Group || node.RepetitionType() == parquet.Repetitions.Repeated {
+			return fmt.Errorf("column %s of the Parquet file is nested", node.Name())
+		}
+		block.Columns[at], leaf[at] = &Column{Name: node.Name()}, f.MetaData().Schema.ColumnIndexByName(node.Name())
 	}
-	for _, g := range f.RowGroups() {
-		if err := readGroup(g, block, leaf, each); err != nil {
+	for g := range f.NumRowGroups() {
+		if err := readGroup(f.RowGroup(g), block, leaf, each); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func readGroup(g parquet.RowGroup, block *Block, leaf []int, each func(*Block) error) (err error) {
+func readGroup(g *file.RowGroupReader, block *Block, leaf []int, each func(*Block) error) error {
 	cols := make([]*valueReader, len(leaf))
-	defer func() {
-		for _, c := range cols {
-			if c != nil {
-				err = errors.Join(err, c.pages.Close())
-			}
-		}
-	}()
-	chunks := g.ColumnChunks()
 	for i, c := range block.Columns {
-		if c != nil {
-			cols[i] = &valueReader{pages: chunks[leaf[i]].Pages()}
+		if c == nil {
+			continue
 		}
+		chunk, err := g.Column(leaf[i])
+		if err != nil {
+			return fmt.Errorf("read column %s: %w", c.Name, err)
+		}
+		cols[i] = &valueReader{chunk: chunk}
 	}
 	for left := g.NumRows(); left > 0; {
 		block.Rows = int(min(left, BlockRows))
@@ -96,64 +100,64 @@ func readGroup(g parquet.RowGroup, block *Block, leaf []int, each func(*Block) e
 
 // valueReader yields the values of one column chunk, whatever its pages are.
 type valueReader struct {
-	pages  parquet.Pages
-	page   parquet.Page
-	values parquet.ValueReader
-	buf    [256]parquet.Value
+	chunk file.ColumnChunkReader
+	defs  [256]int16
+	bools [256]bool
+	words [256]int32
+	longs [256]int64
+	texts [256]parquet.ByteArray
+	fixed [256]parquet.FixedLenByteArray
 }
 
 func (v *valueReader) fill(c *Column, n int) error {
 	c.Null, c.Ints, c.Bytes = c.Null[:0], c.Ints[:0], c.Bytes[:0]
 	for len(c.Null) < n {
-		if v.values == nil {
-			page, err := v.pages.ReadPage()
-			if err != nil {
-				if err == io.EOF {
-					err = io.ErrUnexpectedEOF
-				}
-				return err
-			}
-			v.page, v.values = page, page.Values()
-		}
-		k, err := v.values.ReadValues(v.buf[:min(len(v.buf), n-len(c.Null))])
-		for _, val := range v.buf[:k] {
-			if err := c.append(val); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			parquet.Release(v.page)
-			v.page, v.values = nil, nil
-			continue
-		}
+		levels, value, err := v.read(min(len(v.defs), n-len(c.Null)))
 		if err != nil {
 			return err
+		}
+		if levels == 0 {
+			return io.ErrUnexpectedEOF
+		}
+		most, next := v.chunk.Descriptor().MaxDefinitionLevel(), 0
+		for _, def := range v.defs[:levels] {
+			var i int64
+			var b []byte
+			there := most == 0 || def == most
+			if there {
+				i, b = value(next)
+				next++
+			}
+			c.Null, c.Ints, c.Bytes = append(c.Null, !there), append(c.Ints, i), append(c.Bytes, b)
 		}
 	}
 	return nil
 }
 
-func (c *Column) append(v parquet.Value) error {
-	var n int64
-	var b []byte
-	if !v.IsNull() {
-		switch v.Kind() {
-		case parquet.Boolean:
-			if v.Boolean() {
-				n = 1
+// read reads up to n entries, and returns what makes their values.
+func (v *valueReader) read(n int) (levels int64, value func(i int) (int64, []byte), err error) {
+	batch := int64(n)
+	switch c := v.chunk.(type) {
+	case *file.BooleanColumnChunkReader:
+		levels, _, err = c.ReadBatch(batch, v.bools[:], v.defs[:], nil)
+		return levels, func(i int) (int64, []byte) {
+			if v.bools[i] {
+				return 1, nil
 			}
-		case parquet.Int32:
-			n = int64(v.Int32())
-		case parquet.Int64:
-			n = v.Int64()
-		case parquet.ByteArray, parquet.FixedLenByteArray:
-			b = append([]byte{}, v.ByteArray()...) // the page is released before the block is read
-		default:
-			return fmt.Errorf("values of kind %v are not supported", v.Kind())
-		}
+			return 0, nil
+		}, err
+	case *file.Int32ColumnChunkReader:
+		levels, _, err = c.ReadBatch(batch, v.words[:], v.defs[:], nil)
+		return levels, func(i int) (int64, []byte) { return int64(v.words[i]), nil }, err
+	case *file.Int64ColumnChunkReader:
+		levels, _, err = c.ReadBatch(batch, v.longs[:], v.defs[:], nil)
+		return levels, func(i int) (int64, []byte) { return v.longs[i], nil }, err
+	case *file.ByteArrayColumnChunkReader: // values lie in the page, which is gone with the next one
+		levels, _, err = c.ReadBatchInPage(batch, v.texts[:], v.defs[:], nil)
+		return levels, func(i int) (int64, []byte) { return 0, append([]byte{}, v.texts[i]...) }, err
+	case *file.FixedLenByteArrayColumnChunkReader:
+		levels, _, err = c.ReadBatchInPage(batch, v.fixed[:], v.defs[:], nil)
+		return levels, func(i int) (int64, []byte) { return 0, append([]byte{}, v.fixed[i]...) }, err
 	}
-	c.Null = append(c.Null, v.IsNull())
-	c.Ints = append(c.Ints, n)
-	c.Bytes = append(c.Bytes, b)
-	return nil
+	return 0, nil, fmt.Errorf("values of type %s are not supported", v.chunk.Type())
 }

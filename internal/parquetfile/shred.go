@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/parquet-go/parquet-go/compress"
 
 	"github.com/firehosed/firehosed/schema"
@@ -14,13 +13,14 @@ import (
 // columnSet is the leaf columns of a file, what it takes to fill them from records, and
 // what the file's end will say.
 type columnSet struct {
-	plan *plan
-	cols []*column
-	foot footer
+	plan  *plan
+	cols  []*column
+	foot  footer
+	batch *batch  // what is laid out is kept there for later; nil: it goes to the columns
+	kept  keeping // records of the row group, if they are not in the columns
 
 	scratch []scratch // by depth
-	def     []byte    // of a leaf
-	sel     []int32
+	leaves  leafScratch
 }
 
 // scratch is memory for a space.
@@ -39,6 +39,7 @@ func newColumnSet(p *plan, c compress.Codec) *columnSet {
 
 // size returns the bytes of the values and levels, and those of the memory held.
 func (s *columnSet) size() (used, held int64) {
+	used, held = s.kept.used, s.kept.used+s.kept.own
 	for _, c := range s.cols {
 		used += c.used()
 		held += c.held()
@@ -48,9 +49,20 @@ func (s *columnSet) size() (used, held int64) {
 
 // next makes room for another row group.
 func (s *columnSet) next() {
+	s.kept.release()
 	for _, c := range s.cols {
 		c.next()
 	}
+}
+
+// reset makes the columns those of another file.
+func (s *columnSet) reset() {
+	s.kept.release()
+	for _, c := range s.cols {
+		c.reset()
+		c.total = nil
+	}
+	s.foot.reset()
 }
 
 // metrics are those of the file, once its last row group is sealed.
@@ -109,59 +121,65 @@ func (sp *space) level(i int) uint8 {
 }
 
 // add appends n rows of rec: those at the indexes rows, or all. After an error the columns
-// are of different length.
+// are of different length. All rows of a record are kept as they are until the row group is
+// encoded; some rows are copied, since the others would be kept with them.
 func (s *columnSet) add(rec arrow.RecordBatch, rows []int32, n int) error {
+	if rows == nil && s.kept.takes(n) && s.cols[0].def.n == 0 {
+		return s.keep(rec, n)
+	}
+	if err := s.settle(); err != nil {
+		return err
+	}
+	return s.lay(rec, &space{n: n, rows: rows})
+}
+
+// lay lays out the columns of rec.
+func (s *columnSet) lay(rec arrow.RecordBatch, sp *space) error {
 	bound, err := s.plan.bind(rec.Schema())
 	if err != nil {
 		return err
 	}
-	sp := space{n: n, rows: rows}
+	cols := schema.Vectors(rec)
 	for i, f := range s.plan.fields {
 		b := &bound[i]
-		var arr arrow.Array
+		var v *schema.Vector
 		if b.col >= 0 {
-			arr = rec.Column(b.col)
+			v = &cols[b.col]
 		}
-		if err := s.field(f, b, arr, &sp, 0); err != nil {
+		if err := s.field(f, b, v, sp, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// field appends the values of arr at the entries of sp. A nil arr is all null.
-func (s *columnSet) field(f *field, b *binding, arr arrow.Array, sp *space, depth int) error {
-	if arr == nil || arr.NullN() == arr.Len() || sp.def == nil && sp.d < f.base() {
+// field appends the values of v at the entries of sp. A nil v is all null.
+func (s *columnSet) field(f *field, b *binding, v *schema.Vector, sp *space, depth int) error {
+	if v == nil || v.Nulls == v.Len || sp.def == nil && sp.d < f.base() {
 		return s.absent(f, sp)
 	}
 	if f.leaf >= 0 {
-		return s.leaf(f, arr, sp)
+		return s.leaf(f, v, sp)
 	}
 	for len(s.scratch) <= depth+1 {
 		s.scratch = append(s.scratch, scratch{})
 	}
 	if f.typ.Kind == schema.Struct {
-		return s.group(f, b, arr.(*array.Struct), sp, depth)
+		return s.group(f, b, v, sp, depth)
 	}
-	c, err := s.list(f, arr, sp, depth)
+	c, err := s.list(f, v, sp, depth)
 	if err != nil {
 		return err
 	}
-	kids := inside(arr)
+	if s.batch != nil {
+		s.batch.claim(&c, &space{})
+	}
 	for i, kid := range f.kids {
-		if err := s.field(kid, &b.kids[i], kids[i], &c, depth+1); err != nil {
+		if err := s.field(kid, &b.kids[i], &v.Kids[i], &c, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// inside returns what a list or map holds.
-func inside(arr arrow.Array) []arrow.Array {
-	if m, ok := arr.(*array.Map); ok {
-		return []arrow.Array{m.Keys(), m.Items()}
-	}
-	return []arrow.Array{arr.(*array.List).ListValues()}
 }
 
 // absent appends nulls for f and all below it.
@@ -177,14 +195,7 @@ func (s *columnSet) absent(f *field, sp *space) error {
 		}
 	}
 	if f.leaf >= 0 {
-		c := s.cols[f.leaf]
-		if sp.def == nil {
-			c.def.run(sp.d, sp.n)
-		} else {
-			c.def.literal(sp.def)
-		}
-		s.repetition(c, sp)
-		return nil
+		return s.leaf(f, nil, sp)
 	}
 	for _, kid := range f.kids {
 		if err := s.absent(kid, sp); err != nil {
@@ -194,7 +205,23 @@ func (s *columnSet) absent(f *field, sp *space) error {
 	return nil
 }
 
-func (s *columnSet) repetition(c *column, sp *space) {
+// leaf appends the values of v to the column of f, or keeps them for later. A nil v
+// is all null.
+func (s *columnSet) leaf(f *field, v *schema.Vector, sp *space) error {
+	if s.batch != nil {
+		return s.batch.leaf(f, v, sp, &s.leaves)
+	}
+	return s.cols[f.leaf].add(v, sp, &s.leaves)
+}
+
+// leafScratch is memory for the values of a leaf.
+type leafScratch struct {
+	def []byte
+	sel []int32
+}
+
+// add appends the values of v, or nulls if it is nil.
+func (c *column) add(v *schema.Vector, sp *space, t *leafScratch) error {
 	switch {
 	case c.f.rep == 0:
 	case sp.rep == nil:
@@ -202,65 +229,92 @@ func (s *columnSet) repetition(c *column, sp *space) {
 	default:
 		c.rep.literal(sp.rep)
 	}
-}
-
-// leaf appends the values of arr to the column of f.
-func (s *columnSet) leaf(f *field, arr arrow.Array, sp *space) error {
-	c := s.cols[f.leaf]
-	s.repetition(c, sp)
-	if sp.def == nil && sp.rows == nil && arr.NullN() == 0 {
-		c.def.run(f.def, sp.n)
-		return c.appendAll(arr, sp.first, sp.n)
+	switch {
+	case v == nil && sp.def == nil:
+		c.def.run(sp.d, sp.n)
+		return nil
+	case v == nil:
+		c.def.literal(sp.def)
+		return nil
+	case sp.def == nil && v.Nulls == 0:
+		c.def.run(c.f.def, sp.n)
+		if sp.rows == nil {
+			return c.appendAll(v, sp.first, sp.n)
+		}
+		return c.appendSome(v, sp.rows)
 	}
-	if sp.def == nil && arr.NullN() == 0 {
-		c.def.run(f.def, sp.n)
-		return c.appendSome(arr, sp.rows)
-	}
-	def, err := s.bump(s.def, f, arr, sp)
+	def, err := bump(c.def.next(sp.n), c.f, v, sp)
 	if err != nil {
 		return err
 	}
-	s.def = def
-	c.def.literal(def)
-	if cap(s.sel) < len(def) {
-		s.sel = make([]int32, len(def))
-	}
-	sel, k := s.sel[:len(def)], 0
-	if sp.rows == nil {
-		for i, d := range def {
-			sel[k] = int32(sp.first + i)
-			if d == f.def {
-				k++
-			}
+	c.def.grew(len(def))
+	t.sel = present(t.sel, def, c.f.def)
+	switch {
+	case sp.rows != nil:
+		for i, k := range t.sel {
+			t.sel[i] = sp.rows[k]
 		}
-	} else {
-		for i, d := range def {
-			sel[k] = sp.rows[i]
-			if d == f.def {
-				k++
-			}
+	case sp.first > 0:
+		for i := range t.sel {
+			t.sel[i] += int32(sp.first)
 		}
 	}
-	return c.appendSome(arr, sel[:k])
+	return c.appendSome(v, t.sel)
+}
+
+// present returns, in dst, where def is the level given. There is room for 7 more entries
+// after def.
+func present(dst []int32, def []byte, level uint8) []int32 {
+	if cap(dst) < len(def)+8 {
+		dst = make([]int32, len(def)+len(def)/2+8)
+	}
+	dst = dst[:cap(dst)]
+	k := 0
+	want := uint64(level) * eachByte
+	for i := 0; i < len(def); i += 8 {
+		m := equalBytes(binary.LittleEndian.Uint64(def[i:i+8:cap(def)]), want)
+		if left := len(def) - i; left < 8 {
+			m &= 1<<(8*left) - 1
+		}
+		if m == 0 {
+			continue
+		}
+		for j := range 8 { // without a branch that nobody can foresee
+			dst[k] = int32(i + j)
+			k += int(m & 1)
+			m >>= 8
+		}
+	}
+	return dst[:k]
+}
+
+const eachByte = 0x0101010101010101
+
+// equalBytes returns 1 in every byte in which a and b, both below 0x80, are equal.
+func equalBytes(a, b uint64) uint64 {
+	return ((a^b)+0x7f*eachByte)>>7&eachByte ^ eachByte
 }
 
 // group lays out the members of a struct, which share its entries.
-func (s *columnSet) group(f *field, b *binding, arr *array.Struct, sp *space, depth int) error {
+func (s *columnSet) group(f *field, b *binding, v *schema.Vector, sp *space, depth int) error {
 	c := *sp
-	if sp.def == nil && sp.rows == nil && arr.NullN() == 0 {
+	if sp.def == nil && sp.rows == nil && v.Nulls == 0 {
 		c.d = f.def
 	} else {
-		def, err := s.bump(s.scratch[depth].def, f, arr, sp)
+		def, err := bump(s.scratch[depth].def, f, v, sp)
 		if err != nil {
 			return err
 		}
 		s.scratch[depth].def = def // kept for the memory alone
 		c.def = def
 	}
+	if s.batch != nil {
+		s.batch.claim(&c, sp)
+	}
 	for i, kid := range f.kids {
-		var col arrow.Array
+		var col *schema.Vector
 		if k := b.kids[i].col; k >= 0 {
-			col = arr.Field(k)
+			col = &v.Kids[k]
 		}
 		if err := s.field(kid, &b.kids[i], col, &c, depth+1); err != nil {
 			return err
@@ -271,10 +325,8 @@ func (s *columnSet) group(f *field, b *binding, arr *array.Struct, sp *space, de
 
 // list returns the space of what the list or map f holds: an entry for each thing
 // held, and one for each list that is empty, null or not there.
-func (s *columnSet) list(f *field, arr arrow.Array, sp *space, depth int) (space, error) {
-	d := arr.Data()
-	offs := arrow.Int32Traits.CastFromBytes(d.Buffers()[1].Bytes())[d.Offset() : d.Offset()+d.Len()+1]
-	nulls := arr.NullN() > 0
+func (s *columnSet) list(f *field, v *schema.Vector, sp *space, depth int) (space, error) {
+	offs, nulls := v.Ends, v.Nulls > 0
 	base, inner := f.base(), f.def+1
 	t := &s.scratch[depth]
 	def, rep, rows := t.def[:0], t.rep[:0], t.rows[:0]
@@ -287,7 +339,7 @@ func (s *columnSet) list(f *field, arr arrow.Array, sp *space, depth int) (space
 		var from, to int32
 		if level == base {
 			switch k := sp.row(i); {
-			case !nulls || arr.IsValid(k):
+			case !nulls || v.IsValid(k):
 				level, from, to = f.def, offs[k], offs[k+1]
 			case !f.optional:
 				return space{}, fmt.Errorf("column %s: entry %d of the record: %w", f.path, i, ErrRequired)
@@ -311,20 +363,22 @@ func (s *columnSet) list(f *field, arr arrow.Array, sp *space, depth int) (space
 	return space{n: len(def), def: def, rep: rep, rows: rows}, nil
 }
 
-// bump returns, in dst, the definition levels of sp, raised where arr has a value.
-func (s *columnSet) bump(dst []byte, f *field, arr arrow.Array, sp *space) ([]byte, error) {
+// bump returns, in dst, the definition levels of sp, raised where v has a value. There
+// is room for 7 more after them.
+func bump(dst []byte, f *field, v *schema.Vector, sp *space) ([]byte, error) {
 	// Words of 8 entries are written whole, so that dst has room for 7 more.
 	if cap(dst) < sp.n+8 {
 		dst = make([]byte, sp.n+sp.n/2+8)
 	}
 	dst = dst[:sp.n]
-	var valid []byte
-	off := arr.Data().Offset()
-	if arr.NullN() > 0 {
-		valid = arr.NullBitmapBytes()
-	}
-	if sp.def == nil && sp.rows == nil && valid != nil && f.optional {
-		spread(dst[:sp.n+8], valid, off+sp.first, sp.n, sp.d)
+	valid, off := v.Valid, v.Offset
+	if sp.rows == nil && valid != nil && f.optional {
+		spread(dst[:sp.n+8], valid, off+sp.first, sp.n)
+		if sp.def == nil {
+			raiseAll(dst[:sp.n+8], sp.d)
+		} else {
+			raise(dst[:sp.n+8], sp.def, f.base())
+		}
 		return dst, nil
 	}
 	base := f.base()
@@ -344,10 +398,33 @@ func (s *columnSet) bump(dst []byte, f *field, arr arrow.Array, sp *space) ([]by
 	return dst, nil
 }
 
-// spread writes d plus the n bits from bit off on, a byte each, and up to 7 more.
-func spread(dst, bits []byte, off, n int, d uint8) {
-	const ones = 0x0101010101010101
-	base := uint64(d) * ones
+// raiseAll adds d to every byte of dst, whose length is rounded up by up to 8.
+func raiseAll(dst []byte, d uint8) {
+	for i := 0; i+8 <= len(dst); i += 8 {
+		binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(dst[i:])+uint64(d)*eachByte)
+	}
+}
+
+// raise makes dst, which has 1 where there is a value, the levels: those of the parent, and
+// one more where the parent is there and has a value. Its length is that of def and 8 more.
+func raise(dst, def []byte, base uint8) {
+	want := uint64(base) * eachByte
+	n := len(def) &^ 7
+	for i := 0; i < n; i += 8 {
+		d := binary.LittleEndian.Uint64(def[i:])
+		v := binary.LittleEndian.Uint64(dst[i:]) & equalBytes(d, want)
+		binary.LittleEndian.PutUint64(dst[i:], d+v)
+	}
+	for i := n; i < len(def); i++ {
+		if def[i] != base {
+			dst[i] = 0
+		}
+		dst[i] += def[i]
+	}
+}
+
+// spread writes n bits from bit off on, a byte each, and up to 7 more.
+func spread(dst, bits []byte, off, n int) {
 	shift := off & 7
 	for i := 0; i < n; i += 8 {
 		at := (off + i) >> 3
@@ -355,8 +432,8 @@ func spread(dst, bits []byte, off, n int, d uint8) {
 		if shift > 0 && at+1 < len(bits) {
 			b |= uint64(bits[at+1]) << (8 - shift)
 		}
-		x := (b & 0xff) * ones & 0x8040201008040201 // bit i, in byte i
-		x = (x + 0x7f7f7f7f7f7f7f7f) >> 7 & ones
-		binary.LittleEndian.PutUint64(dst[i:], base+x)
+		x := (b & 0xff) * eachByte & 0x8040201008040201 // bit i, in byte i
+		x = (x + 0x7f*eachByte) >> 7 & eachByte
+		binary.LittleEndian.PutUint64(dst[i:], x)
 	}
 }

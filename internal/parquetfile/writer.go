@@ -51,7 +51,8 @@ func New(w io.Writer, s *schema.Schema, o Options) (*Writer, error) {
 	return p.Writer(w, s)
 }
 
-// Write appends the rows of rec, which it does not keep. The columns of rec are
+// Write appends the rows of rec, which may be released after that; until a row group is
+// written the writer may hold on to its memory. The columns of rec are
 // matched by field id; optional columns may be left out and are null. String columns
 // may be dictionary<int32, string>. An error means that rec does not fit the schema
 // or that the output failed; the file is then good for Abort only.
@@ -115,10 +116,8 @@ func (w *Writer) flush() error {
 	if w.open == 0 {
 		return nil
 	}
-	e := <-w.pool.encoders // more of them would only take memory
-	defer func() { w.pool.encoders <- e }()
 	values := w.measure()
-	if err := e.rowGroup(w.out, w.set.cols, w.open, &w.set.foot); err != nil {
+	if err := w.pool.rowGroup(w.out, w.set, w.open, values); err != nil {
 		return fmt.Errorf("encode parquet row group: %w", err)
 	}
 	w.raw += values
@@ -154,12 +153,12 @@ func (w *Writer) finish() (Metrics, error) {
 		return Metrics{}, err
 	}
 	m := w.set.metrics()
-	w.set.foot.note(&m)
 	e := <-w.pool.encoders
 	defer func() { w.pool.encoders <- e }()
 	if err := e.finish(w.out, &w.set.foot); err != nil {
 		return Metrics{}, fmt.Errorf("finish parquet file: %w", err)
 	}
+	w.set.foot.note(&m)
 	m.Rows, m.Size = w.rows, w.out.n
 	return m, nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,7 +15,9 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/firehosed/firehosed/schema"
 )
@@ -302,20 +306,30 @@ func TestEncodings(t *testing.T) {
 		b.Field(4).AppendNull()
 		b.Field(5).(*array.BooleanBuilder).Append(i%2 == 0)
 	}
-	data, _ := writeFile(t, s, Options{}, b.NewRecordBatch())
-	pf, err := file.NewParquetReader(bytes.NewReader(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pf.Close()
-	want := map[string]bool{"few": true, "ints": true}
-	for i := range s.Fields {
-		c, err := pf.MetaData().RowGroup(0).ColumnChunk(i)
+	rec := b.NewRecordBatch()
+	for _, delta := range []bool{false, true} {
+		data, _ := writeFile(t, s, Options{Delta: delta}, rec)
+		pf, err := file.NewParquetReader(bytes.NewReader(data))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name := c.PathInSchema().String(); c.HasDictionaryPage() != want[name] {
-			t.Errorf("column %s: dictionary %t", name, c.HasDictionaryPage())
+		defer pf.Close()
+		want := map[string]parquet.Encoding{"few": parquet.Encodings.RLEDict, "ints": parquet.Encodings.RLEDict}
+		if delta {
+			want["seq"] = parquet.Encodings.DeltaBinaryPacked
+		}
+		for i := range s.Fields {
+			c, err := pf.MetaData().RowGroup(0).ColumnChunk(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := c.PathInSchema().String()
+			if c.HasDictionaryPage() != (want[name] == parquet.Encodings.RLEDict) {
+				t.Errorf("delta %t, column %s: dictionary %t", delta, name, c.HasDictionaryPage())
+			}
+			if e := c.Encodings(); want[name] != parquet.Encodings.Plain && !slices.Contains(e, want[name]) || len(e) > 2 && want[name] == parquet.Encodings.Plain {
+				t.Errorf("delta %t, column %s: encodings %v", delta, name, e)
+			}
 		}
 	}
 }
@@ -417,4 +431,60 @@ func TestDictionaryOutgrown(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestParallel: a file does not depend on how many processors made it.
+func TestParallel(t *testing.T) {
+	s := numbered(append(mixed(24, "c"), opt("l", listOf(opt("", prim(schema.String)))))...)
+	r := &filler{Rand: rand.New(rand.NewPCG(6, 6)), nulls: 0.2, list: 3}
+	var recs []arrow.RecordBatch
+	for range 4 {
+		recs = append(recs, r.record(s, 8000))
+	}
+	var files [][]byte
+	for _, processors := range []int{1, 4} {
+		before := runtime.GOMAXPROCS(processors)
+		data, _ := writeFile(t, s, Options{RowGroupBytes: 5 << 20, PageIndex: true, Bloom: []string{"c000"}}, recs...)
+		runtime.GOMAXPROCS(before)
+		files = append(files, data)
+	}
+	if !bytes.Equal(files[0], files[1]) {
+		t.Errorf("files of %d and %d bytes differ", len(files[0]), len(files[1]))
+	}
+	if diff := cmp.Diff(recordsJSON(t, s, recs), readFile(t, files[1])); diff != "" {
+		t.Errorf("the file does not hold what was written (-written +read):\n%.2000s", diff)
+	}
+}
+
+// TestParallelFailure: an output that fails, fails the file, whoever writes.
+func TestParallelFailure(t *testing.T) {
+	s := numbered(mixed(24, "c")...)
+	r := &filler{Rand: rand.New(rand.NewPCG(6, 6)), nulls: 0.2}
+	rec := r.record(s, 20_000)
+	before := runtime.GOMAXPROCS(4)
+	defer runtime.GOMAXPROCS(before)
+	for _, room := range []int{0, 100_000, 1_000_000} {
+		w, err := New(&shortOutput{room}, s, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = w.Write(rec); err == nil {
+			_, err = w.Close()
+		}
+		if !errors.Is(err, errFull) {
+			t.Errorf("with room for %d bytes: %v", room, err)
+		}
+	}
+}
+
+var errFull = errors.New("full")
+
+// shortOutput takes so many bytes.
+type shortOutput struct{ room int }
+
+func (o *shortOutput) Write(p []byte) (int, error) {
+	if o.room -= len(p); o.room < 0 {
+		return 0, errFull
+	}
+	return len(p), nil
 }

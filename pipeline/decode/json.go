@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -40,6 +41,7 @@ type JSON struct {
 	sub     []int32
 	rejects []pipeline.Reject
 	dropped map[string]int
+	joints  map[*arrow.Schema]joint // by that of the data
 }
 
 var _ pipeline.Decoder = (*JSON)(nil)
@@ -53,9 +55,9 @@ func NewJSON(cfg Config) *JSON {
 		cfg.Now = time.Now
 	}
 	if cfg.Pool == nil {
-		cfg.Pool = NewPool(ownBytes, 1)
+		cfg.Pool = NewPool(ownBytes, ownBytes/4, 1)
 	}
-	j := &JSON{cfg: cfg, dropped: map[string]int{}}
+	j := &JSON{cfg: cfg, dropped: map[string]int{}, joints: map[*arrow.Schema]joint{}}
 	j.meta = newMeta(cfg.Mem)
 	return j
 }
@@ -74,7 +76,7 @@ func (j *JSON) Decode(ctx context.Context, b *pipeline.Batch, part pipeline.Part
 		return pipeline.Rows{}, fmt.Errorf("lay out rows of table %q: the batch has %d bytes, the limit is %d: lower the source's largest batch",
 			part.Table, size, schema.MaxBatchBytes)
 	}
-	var data arrow.RecordBatch
+	var data *schema.Batch
 	var want *schema.Schema
 	j.cfg.Pool.use(j.options(part.Table), func(d *schema.Decoder) {
 		decode := d.Decode
@@ -133,18 +135,13 @@ func subOf(b *pipeline.Batch, u, sub int32) int32 {
 }
 
 // withMeta returns data with the metadata columns of s added.
-func (j *JSON) withMeta(ctx context.Context, b *pipeline.Batch, s *schema.Schema, data arrow.RecordBatch) (arrow.RecordBatch, error) {
+func (j *JSON) withMeta(ctx context.Context, b *pipeline.Batch, s *schema.Schema, data *schema.Batch) (arrow.RecordBatch, error) {
 	if s == nil || data.NumRows() == 0 {
 		data.Retain()
 		return data, nil
 	}
-	out := columns{rows: data.NumRows()}
+	var out columns
 	defer out.release()
-	for i, f := range data.Schema().Fields() {
-		col := data.Column(i)
-		col.Retain()
-		out.add(f, col)
-	}
 	for i := range s.Fields {
 		f := &s.Fields[i]
 		var col arrow.Array
@@ -168,7 +165,30 @@ func (j *JSON) withMeta(ctx context.Context, b *pipeline.Batch, s *schema.Schema
 			out.addField(f, col)
 		}
 	}
-	return out.batch(), nil
+	return data.With(j.joined(data.Schema(), out.fields), out.cols), nil
+}
+
+// joint is the schema of columns and of metadata behind them.
+type joint struct {
+	meta []arrow.Field
+	both *arrow.Schema
+}
+
+// maxJoints bounds how many are remembered; evolved tables leave some behind.
+const maxJoints = 64
+
+// joined returns the schema of data's columns and of metadata behind them. It is the same as
+// that of an earlier batch with the same columns: it takes more than it tells.
+func (j *JSON) joined(data *arrow.Schema, meta []arrow.Field) *arrow.Schema {
+	if k, ok := j.joints[data]; ok && slices.EqualFunc(k.meta, meta, arrow.Field.Equal) {
+		return k.both
+	}
+	if len(j.joints) >= maxJoints {
+		clear(j.joints)
+	}
+	both := arrow.NewSchema(append(data.Fields(), meta...), nil)
+	j.joints[data] = joint{meta, both}
+	return both
 }
 
 // columns collects the columns of a record batch. It owns them.

@@ -29,11 +29,12 @@ type idle struct {
 	d   *schema.Decoder
 }
 
-// NewPool returns a pool that keeps at most so many bytes while nobody decodes, a
-// quarter of them for the next batches, and lends at most so many decoders at a time.
-func NewPool(keep, atOnce int) *Pool {
+// NewPool returns a pool that keeps at most keep bytes of decoders while nobody decodes,
+// and batches bytes for the next batches: those of a row group come back all at once, when
+// it is encoded. It lends at most so many decoders at a time.
+func NewPool(keep, batches, atOnce int) *Pool {
 	return &Pool{
-		keep: keep - keep/4, slabs: schema.NewSlabs(keep / 4),
+		keep: keep, slabs: schema.NewSlabs(batches),
 		turns: make(chan struct{}, max(1, min(atOnce, runtime.GOMAXPROCS(0)))),
 	}
 }

@@ -14,7 +14,7 @@ import (
 // Many lanes decode with the memory of few, and none gets another's rows.
 func TestPoolIsShared(t *testing.T) {
 	const lanes, rounds = 16, 20
-	p := NewPool(ownBytes, lanes)
+	p := NewPool(ownBytes, ownBytes/4, lanes)
 	s := table(t, "a: long, b: string")
 	declared := map[string]*schema.Schema{"dated": {Fields: []schema.Field{{Name: "c", Type: &schema.Type{Kind: schema.Date}}}}}
 	var wg sync.WaitGroup
@@ -53,7 +53,7 @@ func TestPoolIsShared(t *testing.T) {
 
 // What a lane was told stays as it was while others use the decoder.
 func TestPoolResultsStay(t *testing.T) {
-	p := NewPool(ownBytes, 1)
+	p := NewPool(ownBytes, ownBytes/4, 1)
 	one, other := NewJSON(Config{Pool: p}), NewJSON(Config{Pool: p})
 	decode := func(j *JSON, recs ...string) pipeline.Rows {
 		b := &pipeline.Batch{}
@@ -88,20 +88,20 @@ func TestPoolKeep(t *testing.T) {
 		}
 		rows.Data.Release()
 	}
-	p := NewPool(ownBytes, 1)
+	p := NewPool(ownBytes, ownBytes/4, 1)
 	decode(p, schema.Options{})
 	held := p.mu.idle[0].d.Held()
 	if held < 1<<10 {
 		t.Fatalf("a decoder says that it holds %d bytes, one column takes more", held)
 	}
-	p = NewPool(held*5/2*4/3, 1) // a quarter is not for decoders
+	p = NewPool(held*5/2, 0, 1)
 	for depth := range 5 {
 		decode(p, schema.Options{MaxDepth: depth + 1})
 	}
 	if n := len(p.mu.idle); n != 2 || p.mu.idle[1].opt.MaxDepth != 5 {
 		t.Errorf("%d decoders are kept where two have room", n)
 	}
-	p = NewPool(1, 1)
+	p = NewPool(1, 0, 1)
 	decode(p, schema.Options{})
 	if len(p.mu.idle) != 0 {
 		t.Error("a decoder is kept that has no room")

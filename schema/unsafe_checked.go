@@ -1,0 +1,19 @@
+//go:build race || checked
+
+package schema
+
+import "encoding/binary"
+
+// This is unsafe.go with checks.
+
+type source struct{ text []byte }
+
+func sourceOf(text []byte) source { return source{text} }
+
+func (s source) byte(i int) byte { return s.text[i] }
+
+func (s source) word(i int) uint64 { return binary.LittleEndian.Uint64(s.text[i:]) }
+
+func putWord(dst []byte, i int, w uint64) { binary.LittleEndian.PutUint64(dst[:cap(dst)][i:], w) }
+
+func view(text []byte) string { return string(text) }
