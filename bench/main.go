@@ -22,6 +22,7 @@ import (
 type options struct {
 	sets, sinks, source, freshness, brokers, binary, codec, memory, profile string
 	mb, rate, runs                                                          int
+	replay                                                                  bool
 	interval                                                                time.Duration
 	seed                                                                    uint64
 }
@@ -42,6 +43,14 @@ func main() {
 	flag.StringVar(&o.profile, "profile", "", "`FOLDER` for a CPU profile of each throughput run; the shares of the phases are printed then, and profiling takes a few percent")
 	flag.StringVar(&o.binary, "binary", "", "firehosed to measure; empty: built from this tree")
 	flag.Uint64Var(&o.seed, "seed", 1, "of the data")
+	flag.BoolVar(&o.replay, "replay", false, "instead, replay recorded fetches in the worker's own process, with one processor and with two")
+	if len(os.Args) > 1 && os.Args[1] == replayArg {
+		if err := replay(context.Background(), os.Args[2:], os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -50,6 +59,14 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.replay {
+		for name := range strings.SplitSeq(o.sets, ",") {
+			if err := cores(ctx, o, name); err != nil {
+				return fmt.Errorf("set %s: %w", name, err)
+			}
+		}
+		return nil
+	}
 	if o.binary == "" {
 		dir, err := os.MkdirTemp("", "firehosed-bench-bin-")
 		if err != nil {

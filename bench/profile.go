@@ -25,11 +25,12 @@ type phase struct {
 // takes the sample, the earlier phase where a frame matches two.
 func phases() []phase {
 	const own = "github.com/firehosed/firehosed/"
+	const file = own + "internal/parquetfile."
 	return []phase{
 		{"fetch", []string{own + "consumer/", "github.com/twmb/franz-go/", "github.com/aws/"}},
 		{"parse", []string{own + "schema.", own + "pipeline/decode."}},
-		{"compress", []string{own + "internal/parquetfile.zstdCodec", "github.com/klauspost/compress/"}},
-		{"encode", []string{own + "internal/parquetfile.", own + "s3sink."}},
+		{"compress", []string{file + "zstdCodec", file + "(*texts)", file + "(*sequenceCoder)", file + "(*stateTable)", "github.com/klauspost/compress/"}},
+		{"encode", []string{file, own + "s3sink."}},
 		{"commit", []string{own + "iceberg.", own + "internal/objstore.", "github.com/apache/iceberg-go", "modernc.org/", "database/sql."}},
 		{"garbage", []string{"runtime.gcBgMarkWorker", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcAssist", "runtime.gcStart"}},
 	}

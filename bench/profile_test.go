@@ -19,7 +19,8 @@ func TestPhases(t *testing.T) {
 	p := &profile.Profile{Sample: []*profile.Sample{
 		stack(10, "runtime.memmove", own+"consumer/kafka.(*reader).Next", own+"pipeline.(*lane).live"),
 		stack(20, "runtime.memmove", own+"schema.(*reader).text", own+"pipeline.(*lane).live"),
-		stack(30, "github.com/klauspost/compress/zstd.(*Encoder).EncodeAll", own+"internal/parquetfile.zstdCodec.Encode", own+"internal/parquetfile.(*encoder).page", own+"iceberg.(*dataFile).close"),
+		stack(10, own+"internal/parquetfile.(*texts).between", own+"internal/parquetfile.(*encoder).page"),
+		stack(20, "github.com/klauspost/compress/zstd.(*Encoder).EncodeAll", own+"internal/parquetfile.zstdCodec.Encode", own+"internal/parquetfile.(*encoder).page", own+"iceberg.(*dataFile).close"),
 		stack(15, own+"internal/parquetfile.(*encoder).data", own+"iceberg.(*dataFile).close"),
 		stack(10, "syscall.write", own+"internal/objstore.(*localWriter).Write", own+"internal/parquetfile.(*encoder).write"),
 		stack(5, "runtime.scanObject", "runtime.gcBgMarkWorker"),

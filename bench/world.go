@@ -172,6 +172,7 @@ func freeAddress() (string, error) {
 // sinks are what can be measured, as YAML.
 var sinks = map[string]string{
 	"iceberg":    "iceberg: {warehouse: {folder}, commit_interval: {interval}, codec: {codec}}",
+	replaySink:   "iceberg: {warehouse: {folder}, commit_interval: {interval}, codec: {codec}, commits_per_second: 0, catalog_commits_per_second: 0}",
 	"s3-parquet": "s3: {bucket: {folder}, format: parquet, buffer_interval: {interval}, codec: {codec}}",
 	"s3-gzip":    "s3: {bucket: {folder}, format: json_lines, compression_format: GZIP, buffer_size: 128MiB, buffer_interval: {interval}}",
 	"s3-zstd":    "s3: {bucket: {folder}, format: json_lines, compression_format: ZSTD, buffer_size: 128MiB, buffer_interval: {interval}}",
@@ -182,23 +183,23 @@ var sinks = map[string]string{
 
 func sinkNames() []string { return slices.Sorted(maps.Keys(sinks)) }
 
-func (w *world) start(o options, sink string) (*worker, error) {
+// configure writes the configuration of a worker, and returns its file and the address for operators.
+func (w *world) configure(o options, sink string) (config, admin string, err error) {
 	source, service := sources[o.source], w.brokers
 	if source == "" {
-		return nil, fmt.Errorf("-source: %q is none of %s", o.source, strings.Join(slices.Sorted(maps.Keys(sources)), ", "))
+		return "", "", fmt.Errorf("-source: %q is none of %s", o.source, strings.Join(slices.Sorted(maps.Keys(sources)), ", "))
 	}
 	if w.web != nil {
 		service = w.web.URL
 	}
 	from := strings.NewReplacer("{name}", w.name, "{service}", strconv.Quote(service)).Replace(source)
 	if sinks[sink] == "" {
-		return nil, fmt.Errorf("-sinks: %q is none of %s", sink, strings.Join(sinkNames(), ", "))
+		return "", "", fmt.Errorf("-sinks: %q is none of %s", sink, strings.Join(sinkNames(), ", "))
 	}
 	into := strings.NewReplacer("{folder}", strconv.Quote(w.dir+"/warehouse"), "{interval}", o.interval.String(), "{codec}", o.codec).Replace(sinks[sink])
-	config := filepath.Join(w.dir, "firehosed.yaml")
-	admin, err := freeAddress()
-	if err != nil {
-		return nil, err
+	config = filepath.Join(w.dir, "firehosed.yaml")
+	if admin, err = freeAddress(); err != nil {
+		return "", "", err
 	}
 	text := fmt.Sprintf(`admin: {listen: %[5]q}
 memory_budget: %[4]s
@@ -207,7 +208,13 @@ pipelines:
     source: {%[2]s}
     sink: {%[3]s}
 `, w.name, from, into, o.memory, admin)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	return config, admin, os.WriteFile(config, []byte(text), 0o600)
+}
+
+// start runs a worker.
+func (w *world) start(o options, sink string) (*worker, error) {
+	config, admin, err := w.configure(o, sink)
+	if err != nil {
 		return nil, err
 	}
 	p := &worker{cmd: exec.Command(o.binary, "run", "-c", config), done: make(chan error, 1), admin: admin}

@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"runtime/pprof"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,6 +24,7 @@ import (
 	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 
 	"github.com/firehosed/firehosed/internal/convert"
+	"github.com/firehosed/firehosed/internal/parquetfile"
 	"github.com/firehosed/firehosed/schema"
 )
 
@@ -42,14 +46,44 @@ func child(args []string) error {
 		return err
 	}
 	runtime.GOMAXPROCS(1)
+	if text, ok := map[string]func(text []byte, s *schema.Schema) (int64, error){
+		"decode": decode, "decode-inferred": decodeInferred, "arrow-go-decode": jsonReader,
+	}[engine]; ok { // what is measured begins with the text in memory
+		whole, err := readPadded(in)
+		if err != nil {
+			return err
+		}
+		return takes(rounds, args[5], func() (int64, error) { return text(whole, columns) })
+	}
 	convert, ok := map[string]func(in, out string, s *schema.Schema) (int64, error){
 		"firehosed": ours, "decoder+pqarrow": decoderAndPqarrow, "arrow-go": jsonReaderAndPqarrow,
 	}[engine]
 	if !ok {
 		return fmt.Errorf("no engine is called %s", engine)
 	}
-	if args[5] != "" {
-		f, err := os.Create(args[5])
+	return takes(rounds, args[5], func() (int64, error) { return convert(in, out, columns) })
+}
+
+// readPadded reads a file, and leaves room behind it.
+func readPadded(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, info.Size(), info.Size()+schema.Padding)
+	_, err = io.ReadFull(f, text)
+	return text, err
+}
+
+// takes runs an engine, and writes down what each round took; with a profile if a file is named for it.
+func takes(rounds int, profile string, engine func() (int64, error)) error {
+	if profile != "" {
+		f, err := os.Create(profile)
 		if err != nil {
 			return err
 		}
@@ -61,11 +95,12 @@ func child(args []string) error {
 	for range rounds {
 		began := time.Now()
 		user, system, _ := used()
-		rows, err := convert(in, out, columns)
+		before := mallocs()
+		rows, err := engine()
 		if err != nil {
 			return err
 		}
-		m := measured{Rows: rows, Seconds: time.Since(began).Seconds()}
+		m := measured{Rows: rows, Seconds: time.Since(began).Seconds(), Allocations: mallocs() - before}
 		m.User, m.System, m.Peak = used()
 		m.User, m.System = m.User-user, m.System-system
 		if err := json.NewEncoder(os.Stdout).Encode(&m); err != nil {
@@ -88,9 +123,25 @@ func used() (user, system float64, peak int64) {
 	return float64(r.Utime.Nano()) / 1e9, float64(r.Stime.Nano()) / 1e9, peak << 10
 }
 
+// mallocs returns how often memory was allocated.
+func mallocs() int64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.Mallocs)
+}
+
+// converter is the one of this process, with the options that the command has.
+var converter = sync.OnceValues(func() (*convert.Converter, error) {
+	return convert.New(parquetfile.Options{Delta: true, MetricColumns: 1})
+})
+
 // ours is firehosed convert.
 func ours(in, out string, s *schema.Schema) (int64, error) {
-	fig, err := convert.Run(context.Background(), convert.Options{Inputs: []string{in}, Output: out, Schema: s})
+	c, err := converter()
+	if err != nil {
+		return 0, err
+	}
+	fig, err := c.Run(context.Background(), convert.Options{Inputs: []string{in}, Output: out, Schema: s})
 	if err == nil && fig.RescuedRows > 0 {
 		err = fmt.Errorf("%d rows have rescued values: the columns do not fit the data", fig.RescuedRows)
 	}
@@ -117,83 +168,168 @@ func arrowSchema(s *schema.Schema) *arrow.Schema {
 
 // jsonReaderAndPqarrow is what arrow-go has.
 func jsonReaderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
+	w, err := pqFile(out, arrowSchema(s))
+	if err != nil {
+		return 0, err
+	}
 	f, err := os.Open(in)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	as := arrowSchema(s)
-	w, err := pqFile(out, as)
+	rows, err := readJSON(bufio.NewReaderSize(f, 1<<20), s, w.WriteBuffered)
 	if err != nil {
-		return 0, err
-	}
-	r := array.NewJSONReader(bufio.NewReaderSize(f, 1<<20), as, array.WithChunk(1024))
-	defer r.Release()
-	rows := int64(0)
-	for r.Next() {
-		rec := r.RecordBatch()
-		rows += rec.NumRows()
-		if err := w.WriteBuffered(rec); err != nil {
-			return 0, err
-		}
-	}
-	if err := r.Err(); err != nil {
 		return 0, err
 	}
 	return rows, w.Close()
 }
 
-// decoderAndPqarrow is firehosed's decoder with arrow-go's writer.
-func decoderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
+// jsonReader is arrow-go's reader alone.
+func jsonReader(text []byte, s *schema.Schema) (int64, error) {
+	return readJSON(bytes.NewReader(text), s, func(arrow.RecordBatch) error { return nil })
+}
+
+func readJSON(in io.Reader, s *schema.Schema, each func(arrow.RecordBatch) error) (int64, error) {
+	r := array.NewJSONReader(in, arrowSchema(s), array.WithChunk(batchRows))
+	defer r.Release()
+	rows := int64(0)
+	for r.Next() {
+		rec := r.RecordBatch()
+		rows += rec.NumRows()
+		if err := each(rec); err != nil {
+			return 0, err
+		}
+	}
+	return rows, r.Err()
+}
+
+// batchRows is how many records are decoded at a time.
+const batchRows = 1024
+
+// decode is firehosed's decoder alone.
+func decode(text []byte, s *schema.Schema) (int64, error) {
+	return decodeText(text, schema.Numbered(nil, s))
+}
+
+// decodeInferred is the same without the columns: a batch in which there are more is decoded once again.
+func decodeInferred(text []byte, _ *schema.Schema) (int64, error) { return decodeText(text, nil) }
+
+func decodeText(text []byte, s *schema.Schema) (int64, error) {
+	l := newLayer(s, func(arrow.RecordBatch) error { return nil })
+	_, err := l.lines(text)
+	return l.rows, err
+}
+
+// layer lays lines out, and gives each batch away.
+type layer struct {
+	dec     *schema.Decoder
+	schema  *schema.Schema
+	infer   bool // the columns are found
+	columns int
+	each    func(arrow.RecordBatch) error
+	units   [][]byte
+	rows    int64
+}
+
+// newLayer returns one for these columns; nil: they are found.
+func newLayer(s *schema.Schema, each func(arrow.RecordBatch) error) *layer {
+	l := &layer{schema: s, infer: s == nil, columns: 10_000, each: each}
+	if !l.infer {
+		l.columns = schema.Leaves(s.Fields)
+	}
+	l.dec = schema.NewDecoder(schema.Options{MaxColumns: l.columns, Padded: true, Mem: schema.NewSlabs(16 << 20)})
+	return l
+}
+
+// lines lays out the whole lines of text, and returns where the rest begins.
+func (l *layer) lines(text []byte) (rest int, err error) {
+	for {
+		l.units = l.units[:0]
+		for len(l.units) < batchRows {
+			n := bytes.IndexByte(text[rest:], '\n')
+			if n < 0 {
+				break
+			}
+			l.units = append(l.units, text[rest:rest+n:min(rest+n+schema.Padding, cap(text))])
+			rest += n + 1
+		}
+		if len(l.units) == 0 {
+			return rest, nil
+		}
+		if l.schema == nil { // as firehosed convert begins
+			o := l.dec.Decode(l.units[:min(64, len(l.units))], nil, nil)
+			l.grow(o)
+		}
+		o := l.dec.Decode(l.units, l.schema, nil)
+		if l.infer && o.Want != nil {
+			l.grow(o)
+			o = l.dec.Decode(l.units, l.schema, nil)
+		}
+		l.rows += o.Data.NumRows()
+		err := l.each(o.Data)
+		if o.Data.Release(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// grow adds the columns that were missed.
+func (l *layer) grow(o *schema.Decoded) {
+	o.Data.Release()
+	merged, _, _ := schema.MergeWithin(l.schema, o.Want, l.columns)
+	l.schema = schema.Numbered(l.schema, merged)
+}
+
+// decodeFile gives each the record batches of a file.
+func decodeFile(in string, s *schema.Schema, each func(arrow.RecordBatch) error) (rows int64, err error) {
 	f, err := os.Open(in)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
+	l := newLayer(s, each)
+	const block = 4 << 20
+	text := make([]byte, 0, 2*block)
+	for eof := false; !eof; {
+		have := len(text)
+		n, err := io.ReadFull(f, text[have:have+block])
+		if text, eof = text[:have+n], err != nil; eof && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return 0, err
+		}
+		from, err := l.lines(text)
+		if err != nil {
+			return 0, err
+		}
+		text = text[:copy(text, text[from:])]
+		if cap(text)-len(text) < block+schema.Padding {
+			text = append(make([]byte, 0, 2*cap(text)), text...)
+		}
+	}
+	return l.rows, nil
+}
+
+// decoderAndPqarrow is firehosed's decoder with arrow-go's writer.
+func decoderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
 	s = schema.Numbered(nil, s)
 	as := arrowSchema(s)
 	w, err := pqFile(out, as)
 	if err != nil {
 		return 0, err
 	}
-	dec := schema.NewDecoder(schema.Options{MaxColumns: schema.Leaves(s.Fields), Mem: schema.NewSlabs(16 << 20)})
-	lines := bufio.NewScanner(f)
-	lines.Buffer(make([]byte, 1<<20), 64<<20)
-	rows := int64(0)
-	var units [][]byte
-	var text []byte
-	write := func() error {
-		defer func() { units, text = units[:0], text[:0] }()
-		o := dec.Decode(units, s, nil)
-		defer o.Data.Release()
-		rows += o.Data.NumRows()
+	rows, err := decodeFile(in, s, func(data arrow.RecordBatch) error {
 		cols := make([]arrow.Array, as.NumFields())
 		for i, f := range as.Fields() {
-			if at := o.Data.Schema().FieldIndices(f.Name); len(at) > 0 {
-				cols[i] = o.Data.Column(at[0])
+			if at := data.Schema().FieldIndices(f.Name); len(at) > 0 {
+				cols[i] = data.Column(at[0])
 			} else {
-				cols[i] = array.MakeArrayOfNull(memory.DefaultAllocator, f.Type, int(o.Data.NumRows()))
+				cols[i] = array.MakeArrayOfNull(memory.DefaultAllocator, f.Type, int(data.NumRows()))
 			}
 		}
-		rec := array.NewRecordBatch(as, cols, o.Data.NumRows())
+		rec := array.NewRecordBatch(as, cols, data.NumRows())
 		defer rec.Release()
 		return w.WriteBuffered(rec)
-	}
-	for lines.Scan() {
-		from := len(text)
-		if text = append(text, lines.Bytes()...); len(text) > 4<<20 || len(units) == 1023 {
-			units = append(units, text[from:])
-			if err := write(); err != nil {
-				return 0, err
-			}
-			continue
-		}
-		units = append(units, text[from:len(text):len(text)])
-	}
-	if err := lines.Err(); err != nil {
-		return 0, err
-	}
-	if err := write(); err != nil {
+	})
+	if err != nil {
 		return 0, err
 	}
 	return rows, w.Close()

@@ -39,6 +39,17 @@ func TestTurns(t *testing.T) {
 			}
 			got[name] = append(got[name], rounds)
 		}
+		w.bars.add(in, names, got)
+		if svg := string(w.bars.svg()); strings.Count(svg, "<rect") != len(names) || !strings.Contains(svg, "Set "+set) || !strings.HasSuffix(svg, "</svg>\n") {
+			t.Errorf("a chart of %s", svg)
+		}
+		w.o.decode = true
+		for _, name := range decoders() {
+			rounds, err := w.turn(t.Context(), in, name)
+			if err != nil || rounds[1].Rows != in.rows {
+				t.Errorf("set %s, %s: %+v of %d rows, %v", set, name, rounds, in.rows, err)
+			}
+		}
 		var table strings.Builder
 		report(&table, in, names, got)
 		if lines := strings.Count(table.String(), "\n"); lines != len(names)+3 {
@@ -49,8 +60,11 @@ func TestTurns(t *testing.T) {
 
 func TestPrototypeRounds(t *testing.T) {
 	const line = "proto+pqw\tzstd1 dict=true\tcpu 0.481s\t436.0 MB/cpu-s\twall 0.502s (parse 0.1)\trows 975142\tout 14.1MB\trss 65MB\t{}\n"
-	got, err := prototypeRounds(line + line)
+	got, err := prototypeRounds(line+line, false)
 	if err != nil || len(got) != 2 || got[1].User != 0.481 || got[1].Peak != 65<<20 || got[1].Seconds != 0.502 {
 		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err = prototypeRounds(line, true); err != nil || len(got) != 1 || got[0].User != 0.1 || got[0].Seconds != 0.1 {
+		t.Errorf("of decoding: %+v, %v", got, err)
 	}
 }

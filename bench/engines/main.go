@@ -18,10 +18,10 @@ import (
 )
 
 type options struct {
-	sets, engines, data, python, prototype, profile string
-	mb, runs, rounds                                int
-	seed                                            uint64
-	json                                            bool
+	sets, engines, data, python, prototype, profile, chart string
+	mb, runs, rounds                                       int
+	seed                                                   uint64
+	json, decode                                           bool
 }
 
 func main() {
@@ -43,6 +43,8 @@ func main() {
 	flag.StringVar(&o.python, "python", "python3", "a `PYTHON` with duckdb")
 	flag.StringVar(&o.prototype, "prototype", "", "the `FOLDER` of a prototype of the engine, whose command e2e is measured, too")
 	flag.StringVar(&o.profile, "profile", "", "a `FOLDER` for CPU profiles of the engines in Go, all rounds of their last turn")
+	flag.BoolVar(&o.decode, "decode", false, "decode only, to record batches, in place of converting: firehosed with columns and without, arrow-go, and the prototype")
+	flag.StringVar(&o.chart, "chart", "", "a `FILE` for a chart of the steady part, as SVG")
 	flag.BoolVar(&o.json, "json", false, "write every measurement as a JSON line to standard output; the tables go to standard error")
 	flag.Parse()
 	if err := run(context.Background(), o); err != nil {
@@ -75,11 +77,14 @@ func run(ctx context.Context, o options) error {
 		}
 	}
 	w := world{o: o, dir: dir}
+	if o.decode && o.engines == strings.Join(engineNames(), ",") {
+		names = decoders()
+	}
 	if o.prototype != "" {
 		if err := w.buildPrototype(ctx); err != nil {
 			return err
 		}
-		names = append(names, "prototype")
+		names = append(names, map[bool]string{false: prototype, true: prototypeDecode}[o.decode])
 	}
 	sets := strings.Split(o.sets, ",")
 	if o.data != "" {
@@ -94,6 +99,9 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("set %s: %w", set, err)
 		}
 	}
+	if o.chart != "" {
+		return os.WriteFile(o.chart, w.bars.svg(), 0o644)
+	}
 	return nil
 }
 
@@ -102,6 +110,7 @@ type world struct {
 	o         options
 	dir       string
 	prototype string
+	bars      chart
 }
 
 // input writes a set to a file, and finds its columns.
@@ -154,6 +163,8 @@ type measured struct {
 	Size    int64   `json:"parquet_bytes"`
 	Peak    int64   `json:"peak_memory_bytes"` // of the process until then
 	Rows    int64   `json:"rows"`
+
+	Allocations int64 `json:"allocations"` // of engines in Go
 }
 
 func (m *measured) cpu() float64 { return m.User + m.System }
@@ -191,7 +202,11 @@ func (w *world) compare(ctx context.Context, in *input, names []string) error {
 		to = os.Stderr
 	}
 	report(to, in, names, got)
-	return nil
+	w.bars.add(in, names, got)
+	if w.o.decode {
+		return nil
+	}
+	return w.check(ctx, to, in)
 }
 
 // turn runs one process.
@@ -208,8 +223,8 @@ func (w *world) turn(ctx context.Context, in *input, name string) ([]measured, e
 		return nil, fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 	}
 	var rounds []measured
-	if name == "prototype" {
-		rounds, err = prototypeRounds(string(stdout))
+	if strings.HasPrefix(name, prototype) {
+		rounds, err = prototypeRounds(string(stdout), name == prototypeDecode)
 	} else {
 		for d := json.NewDecoder(bytes.NewReader(stdout)); d.More() && err == nil; {
 			var m measured
@@ -220,13 +235,17 @@ func (w *world) turn(ctx context.Context, in *input, name string) ([]measured, e
 	if err != nil || len(rounds) != w.o.rounds {
 		return nil, fmt.Errorf("%d rounds of %d, %w; it says %s", len(rounds), w.o.rounds, err, stdout)
 	}
-	info, err := os.Stat(out)
-	if err != nil {
-		return nil, err
+	size := int64(0)
+	if !w.o.decode {
+		info, err := os.Stat(out)
+		if err != nil {
+			return nil, err
+		}
+		size = info.Size()
 	}
 	for i := range rounds {
-		rounds[i].Size = info.Size()
-		if name == "prototype" {
+		rounds[i].Size = size
+		if strings.HasPrefix(name, prototype) {
 			rounds[i].Rows = in.rows // it does not tell
 		}
 	}

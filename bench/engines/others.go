@@ -21,6 +21,9 @@ var engines = map[string]string{
 	"firehosed":       "",
 	"decoder+pqarrow": "",
 	"arrow-go":        "",
+	"decode":          "",
+	"decode-inferred": "",
+	"arrow-go-decode": "",
 	"duckdb": `
 import duckdb
 c = duckdb.connect(config={"threads": 1})
@@ -75,6 +78,15 @@ for _ in range(ROUNDS):
         "peak_memory_bytes": int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) << 10}))
 `
 
+// What a prototype is measured as.
+const (
+	prototype       = "prototype"
+	prototypeDecode = "prototype-decode"
+)
+
+// decoders are the engines that only decode.
+func decoders() []string { return []string{"decode", "decode-inferred", "arrow-go-decode"} }
+
 func engineNames() []string {
 	return []string{"firehosed", "decoder+pqarrow", "arrow-go", "duckdb", "duckdb-auto", "clickhouse", "polars", "pyarrow"}
 }
@@ -82,8 +94,11 @@ func engineNames() []string {
 // command returns the process of a turn.
 func (w *world) command(ctx context.Context, in *input, name, out string) (*exec.Cmd, error) {
 	rounds := strconv.Itoa(w.o.rounds)
-	if name == "prototype" {
+	switch name {
+	case prototype:
 		return exec.CommandContext(ctx, w.prototype, "-i", in.path, "-s", in.lines, "-o", out, "-n", rounds, "-w", "pqw"), nil
+	case prototypeDecode:
+		return exec.CommandContext(ctx, w.prototype, "-i", in.path, "-s", in.lines, "-n", rounds, "-w", "none", "-batch", strconv.Itoa(batchRows)), nil
 	}
 	if script := engines[name]; script != "" {
 		return exec.CommandContext(ctx, w.o.python, "-c", fmt.Sprintf(measure, script), in.path, out, in.duck, rounds), nil
@@ -107,25 +122,34 @@ func (w *world) buildPrototype(ctx context.Context) error {
 	return nil
 }
 
-var prototypeLine = regexp.MustCompile(`cpu ([0-9.]+)s.*wall ([0-9.]+)s.*rss (\d+)MB`)
+var prototypeLine = regexp.MustCompile(`cpu ([0-9.]+)s.*wall ([0-9.]+)s \(parse ([0-9.]+)\).*rss (\d+)MB`)
 
-// prototypeRounds reads what the prototype prints. It does not tell system time apart, and its peak begins with what this process has.
-func prototypeRounds(text string) (rounds []measured, err error) {
+// prototypeRounds reads what the prototype prints. It does not tell system time apart, and its peak begins with what this process has. Of decoding it tells the
+// time of the clock, without that of reading the file.
+func prototypeRounds(text string, decode bool) (rounds []measured, err error) {
 	for _, m := range prototypeLine.FindAllStringSubmatch(text, -1) {
-		var n [3]float64
+		var n [4]float64
 		for i := range n {
 			if n[i], err = strconv.ParseFloat(m[i+1], 64); err != nil {
 				return nil, err
 			}
 		}
-		rounds = append(rounds, measured{User: n[0], Seconds: n[1], Peak: int64(n[2]) << 20})
+		r := measured{User: n[0], Seconds: n[1], Peak: int64(n[3]) << 20}
+		if decode {
+			r.User, r.Seconds = n[2], n[2]
+		}
+		rounds = append(rounds, r)
 	}
 	return rounds, nil
 }
 
 // learn finds the columns of an input, and writes them down for all.
 func (w *world) learn(ctx context.Context, in *input) error {
-	fig, err := convert.Run(ctx, convert.Options{Inputs: []string{in.path}, Output: filepath.Join(w.dir, "learnt.parquet")})
+	c, err := converter()
+	if err != nil {
+		return err
+	}
+	fig, err := c.Run(ctx, convert.Options{Inputs: []string{in.path}, Output: filepath.Join(w.dir, "learnt.parquet")})
 	if err != nil {
 		return fmt.Errorf("find the columns: %w", err)
 	}
