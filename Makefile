@@ -1,5 +1,5 @@
 # Short names for the commands that CI runs; .ci/run is the whole of it.
-.PHONY: build test race lint integration ci up down
+.PHONY: build test race fuzz lint integration ci up down
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o firehosed ./cmd/firehosed
@@ -9,6 +9,9 @@ test:
 
 race:
 	go test -race ./...
+
+fuzz:
+	bash .ci/fuzz
 
 lint:
 	golangci-lint run ./...
