@@ -42,7 +42,7 @@ func (c zstdCodec) Encode(dst, src []byte) ([]byte, error) {
 	n := len(src)
 	switch {
 	case n > 0 && n < tinyPage:
-	case unmatched(src):
+	case n > 0 && n < largePage && unmatched(src, fewOfSmall), n >= largePage && unmatched(src, fewOfLarge):
 		return appendLiterals(dst[:0], src), nil
 	default:
 		return c.enc.EncodeAll(src, dst[:0]), nil
@@ -57,7 +57,7 @@ func (c zstdCodec) EncodeTexts(t *texts, dst, src []byte, first int) ([]byte, er
 	switch {
 	case c.level != 1 || len(src) < minTexts || len(src) > maxTexts:
 		return c.Encode(dst, src)
-	case unmatched(src):
+	case len(src) >= 2*sampleSize && unmatched(src, fewOfTexts):
 		return appendLiterals(dst[:0], src), nil
 	}
 	out, ok := t.append(dst[:0], src, first)
@@ -80,42 +80,44 @@ func (zstdCodec) Decode(dst, src []byte) ([]byte, error) { return parquet.Zstd.D
 
 const (
 	blockSize  = 1 << 17 // the most that a block may have
-	sampleSize = 1 << 12
+	sampleSize = 1 << 12 // bytes that are looked at of a page of largePage; a quarter of a smaller one
+	largePage  = 16 << 10
+
+	// Of a hundred sequences of six bytes, what comes twice in a page without matches. A
+	// small page is mostly levels and numbers of a dictionary, and tables for matches are
+	// most of what it takes: there a few matches do not pay.
+	fewOfTexts = 2
+	fewOfLarge = 5
+	fewOfSmall = 20
 )
 
 //nolint:gochecknoglobals // scratch memory
 var literals = sync.Pool{New: func() any { return &huff0.Scratch{Reuse: huff0.ReusePolicyNone} }}
 
-// unmatched tells by a sample whether there is little in src that comes twice: of the
-// sequences of four bytes less than a fifth, of those of six less than one in fifty.
-func unmatched(src []byte) bool {
-	if len(src) < 2*sampleSize {
-		return false
+// unmatched tells by a sample from the middle whether there is little in src that comes
+// twice: fewer than a number of the sequences of six bytes in a hundred.
+func unmatched(src []byte, few int) bool {
+	n := sampleSize
+	if len(src) < largePage {
+		n /= 4
 	}
-	at := len(src)/2 - sampleSize/2
-	sample := src[at : at+sampleSize+8]
+	n = min(n, len(src)-8)
+	at := (len(src) - 8 - n) / 2
+	sample := src[at : at+n+8]
 	var last [1 << 12]uint16 // by hash: where the sequence was, plus 1
-	four, six := 0, 0
-	for from := 0; from < sampleSize; from += sampleSize / 16 { // mostly a part of the sample is enough
-		for i := from; i < from+sampleSize/16; i++ {
-			v := binary.LittleEndian.Uint64(sample[i:])
-			slot := &last[uint32(v)*2654435761>>20]
-			if *slot > 0 {
-				switch x := v ^ binary.LittleEndian.Uint64(sample[*slot-1:]); {
-				case x<<16 == 0:
-					six++
-					four++
-				case x<<32 == 0:
-					four++
-				}
-			}
-			*slot = uint16(i + 1)
-		}
-		if 5*four >= sampleSize || 50*six >= sampleSize {
+	found := 0
+	for i := range n {
+		if i%256 == 0 && 100*found >= few*n { // mostly a part of the sample is enough
 			return false
 		}
+		v := binary.LittleEndian.Uint64(sample[i:])
+		slot := &last[uint32(v)*2654435761>>20]
+		if *slot > 0 && (v^binary.LittleEndian.Uint64(sample[*slot-1:]))<<16 == 0 {
+			found++
+		}
+		*slot = uint16(i + 1)
 	}
-	return true
+	return 100*found < few*n
 }
 
 // appendLiterals appends src as a zstd frame without matches.

@@ -111,8 +111,8 @@ func TestUnmatched(t *testing.T) {
 		}
 		matched := c.enc.EncodeAll(src, nil)
 		t.Logf("%s: %d bytes, %d with matches", p.name, len(out), len(matched))
-		if unmatched(src) != p.unmatched || len(out) > len(matched)*5/4 {
-			t.Errorf("%s: unmatched %v, %d bytes; zstd makes %d", p.name, unmatched(src), len(out), len(matched))
+		if unmatched(src, fewOfLarge) != p.unmatched || len(out) > len(matched)*5/4 {
+			t.Errorf("%s: unmatched %v, %d bytes; zstd makes %d", p.name, unmatched(src, fewOfLarge), len(out), len(matched))
 		}
 		if p.unmatched {
 			with, without = with+len(matched), without+len(out)
@@ -120,5 +120,53 @@ func TestUnmatched(t *testing.T) {
 	}
 	if without > with {
 		t.Errorf("all pages without matches take %d bytes; zstd makes %d", without, with)
+	}
+}
+
+// TestSmallPages: what small pages mostly are, levels and numbers of a dictionary packed by
+// bits, is coded without a search for matches, which finds few; a page that consists of them
+// is still searched.
+func TestSmallPages(t *testing.T) {
+	codec, err := newZstd(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := codec.(zstdCodec)
+	r := rand.New(rand.NewPCG(1, 2))
+	packed := func(n, width int, value func() uint8) []byte {
+		v := make([]uint8, n)
+		for i := range v {
+			v[i] = value()
+		}
+		return appendHybrid(nil, v, width)
+	}
+	some := func() uint8 { return uint8(r.IntN(10) / 9) }
+	for _, p := range []struct {
+		name     string
+		src      []byte
+		searched bool
+	}{
+		{"levels", packed(30_000, 1, some), false},
+		{"levels of structs", packed(15_000, 2, func() uint8 { return 2 + some() }), false},
+		{"few rows", packed(4_000, 1, some), false},
+		{"numbers", packed(8_000, 8, func() uint8 { return uint8(r.IntN(16) * r.IntN(16)) }), false},
+		{"a pattern", bytes.Repeat([]byte{1, 2, 3, 5, 7, 11, 13}, 1000), true},
+		{"a large page", packed(200_000, 8, func() uint8 { return uint8(r.IntN(8) * r.IntN(8) / 2) }), false},
+	} {
+		out, err := c.Encode(nil, p.src)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Decode(nil, out); err != nil || !bytes.Equal(got, p.src) {
+			t.Errorf("%s: read back %d bytes, %v", p.name, len(got), err)
+		}
+		matched := c.enc.EncodeAll(p.src, nil)
+		t.Logf("%s: %d bytes become %d, %d with matches", p.name, len(p.src), len(out), len(matched))
+		if searched := bytes.Equal(out, matched); searched != p.searched {
+			t.Errorf("%s: searched for matches: %v", p.name, searched)
+		}
+		if len(out) > len(matched)*9/8 {
+			t.Errorf("%s: %d bytes, zstd makes %d", p.name, len(out), len(matched))
+		}
 	}
 }
