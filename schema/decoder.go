@@ -38,6 +38,7 @@ type Decoder struct {
 	tables []*table // the latest first
 	lay    layout
 	out    Decoded
+	batch  lineBatch
 }
 
 // table is what a decoder knows of one schema.
@@ -83,11 +84,7 @@ func (d *Decoder) Decode(units [][]byte, s, pinned *Schema) *Decoded {
 
 // decode is Decode; fates, if not nil, has what is known of each unit.
 func (d *Decoder) decode(units [][]byte, s, pinned *Schema, fates []fate) *Decoded {
-	t := d.table(s, pinned)
-	t.reader.begin(s)
-	o := &d.out
-	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
-	clear(o.Skipped)
+	t := d.begin(s, pinned)
 	defer d.cut.close() // when a unit panics, what is behind it is as it was
 	for i, u := range units {
 		switch {
@@ -99,6 +96,22 @@ func (d *Decoder) decode(units [][]byte, s, pinned *Schema, fates []fate) *Decod
 			d.unitRescued(t, int32(i), u)
 		}
 	}
+	return d.end(t, s)
+}
+
+// begin prepares for a batch.
+func (d *Decoder) begin(s, pinned *Schema) *table {
+	t := d.table(s, pinned)
+	t.reader.begin(s)
+	o := &d.out
+	o.Unit, o.Sub, o.Rejects, o.Want = o.Unit[:0], o.Sub[:0], o.Rejects[:0], nil
+	clear(o.Skipped)
+	return t
+}
+
+// end makes the batch.
+func (d *Decoder) end(t *table, s *Schema) *Decoded {
+	o := &d.out
 	o.Data = d.layOut(t, len(o.Unit))
 	o.RescuedRows = t.reader.rescued.n - t.reader.rescued.nulls
 	o.Want = t.reader.want(s)

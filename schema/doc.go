@@ -31,7 +31,8 @@
 // # The way of a byte
 //
 // A record is read where it lies: in the buffer of the fetch, which [Options].Padded says can
-// be (cutter.lend). [Decoder.Decode] opens it (decoder.go), reader.object finds the field of
+// be (cutter.lend). [Decoder.Decode] opens it (decoder.go), or [Decoder.Lines] where records
+// are the lines of a file, whose ends it finds by reading them (lines.go); reader.object finds the field of
 // a key and reads what its value mostly is (parse.go, number.go, timetext.go, text.go), and
 // a byte of text is copied for the first time: into the cells of its column (node.go). At the
 // end of the batch the cells are copied into the one piece of memory of a [Batch] (layout.go,

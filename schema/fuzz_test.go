@@ -44,6 +44,8 @@ var seeds = []string{
 	`{"a":1,"\u0061":2}`, `[1,2]`, `"x" 1 true null`, `{"a":[{"b":[{"c":[1,{"d":2}]}]}]}`,
 	"{\"a\":\"\x80\"}\n{\"b\":\"ok\"}", "{\"a\":1}\x00", `{"a":1e5,"b":"2024-01-02T03:04:05.123456789Z"}`,
 	`{"_fh_offset":1,"_file":"x","a.b":1,"a_b":2,"a b":3}`,
+	"{\"a\":1,\n\"b\":\"x\"}\n{\"a\":2}\n{\"a\":[\n1]}", "{\"a\":1}\r\n{\"a\" : 2 }\r\n\r\n{\"a\":3} \n", "{\"q\":{\"r\":\n1}}\n{\"a\":1}",
+	"{\"a\":\n{\"a\":\n{\"a\":{\n}}}}",
 }
 
 func FuzzDecode(f *testing.F) {
@@ -77,6 +79,61 @@ func judgeAll(tb testing.TB, units [][]byte, tables []*Schema) {
 	}
 	checkSplit(tb, units, first)
 	checkPadded(tb, units, s)
+	for _, limit := range []int{0, 40} {
+		checkLines(tb, bytes.Join(units, []byte("\n")), s, limit)
+	}
+}
+
+// checkLines checks that lines become what they become as units, wherever the text is cut
+// between them, and that nothing of them is needed afterwards.
+func checkLines(tb testing.TB, text []byte, s *Schema, limit int) {
+	tb.Helper()
+	lines := bytes.Split(bytes.TrimSuffix(text, []byte("\n")), []byte("\n"))
+	for i, l := range lines {
+		lines[i] = append([]byte{}, l...) // empty, not nil
+	}
+	if len(text) == 0 {
+		lines = nil
+	}
+	opt := Options{MaxRecordBytes: limit, MaxColumns: 500}
+	d := NewDecoder(opt)
+	o := d.Decode(lines, s, nil)
+	rows, err := o.Data.MarshalJSON()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	want := verdicts(o) + show(o.Want) + string(rows)
+	o.Data.Release()
+	d = NewDecoder(opt)
+	for _, most := range []int{1, 2, 1000} {
+		d.Begin(s, nil)
+		count := 0
+		for rest := text; len(rest) > 0; {
+			piece := append(make([]byte, 0, len(rest)+Padding), rest...)
+			if cut := bytes.IndexByte(rest[len(rest)/2:], '\n'); cut >= 0 {
+				piece = piece[:len(rest)/2+cut+1]
+			}
+			before := bytes.Clone(piece[:cap(piece)])
+			n, k := d.Lines(piece, most)
+			if !bytes.Equal(piece[:cap(piece)], before) {
+				tb.Errorf("the text was changed:\n%q\n%q", before, piece)
+			}
+			if n == 0 || k < 1 || k > most {
+				tb.Fatalf("%d bytes and %d lines of %q, at most %d", n, k, piece, most)
+			}
+			clear(piece)
+			count, rest = count+k, rest[n:]
+		}
+		o := d.End()
+		rows, err := o.Data.MarshalJSON()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if got := verdicts(o) + show(o.Want) + string(rows); got != want || count != len(lines) {
+			tb.Errorf("as lines, %d at a time, %d in all\n%s\nas %d units\n%s", most, count, got, len(lines), want)
+		}
+		o.Data.Release()
+	}
 }
 
 // checkPadded checks that units become the same where they lie, and that what is behind

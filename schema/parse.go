@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"cmp"
 	"math/bits"
 	"slices"
@@ -26,7 +27,10 @@ type reader struct {
 	room    bool // whether more columns may be wanted
 	coarse  bool // nested values are rescued whole
 	start   int  // of the current row in rescued
-	limit   int  // how long that may get
+	limit   int  // how long that may get; negative: not known yet
+	from    int  // where the row begins in the text
+	lined   bool // a row has to end with its line
+	fed     bool // a line feed was passed
 	over    bool // it did
 	news    bool // a column may be wanted, or a wider one
 	kept    int  // pieces of evidence
@@ -55,10 +59,16 @@ func (r *reader) row(row, i int) int {
 		return invalid
 	}
 	from := len(r.rescued.data)
-	r.start, r.limit, r.over = from, rescueLimit(r.cut.scan.end-i), false
+	r.from, r.start, r.limit, r.over, r.fed = i, from, -1, false, false
+	if !r.lined {
+		r.limit = rescueLimit(r.cut.scan.end - i)
+	}
 	r.members = r.members[:0]
 	r.cut.scan.reset()
 	end := r.object(&r.root, row, i+1)
+	if r.lined && end >= 0 && !r.endsLine(i, end) {
+		end = invalid
+	}
 	if end >= 0 && (r.over || len(r.rescued.data)-from > rescueLimit(end-i)) && !r.coarse {
 		r.drop(row)
 		r.coarse = true
@@ -76,6 +86,50 @@ func (r *reader) row(row, i int) int {
 	}
 	r.root.n = row + 1
 	return end
+}
+
+// line is row for an object that has to be all of its line. It returns the index of the line
+// feed, or invalid if it is anything else.
+func (r *reader) line(row, i int) int {
+	r.lined = true
+	end := r.row(row, i)
+	if r.lined = false; end >= 0 && r.src.byte(end) == '\r' {
+		end++
+	}
+	return end
+}
+
+// endsLine tells whether the object from start to end is all of a line that is read like this.
+func (r *reader) endsLine(start, end int) bool {
+	n := end - start
+	if r.src.byte(end) == '\r' {
+		end++
+	}
+	return r.src.byte(end) == '\n' && !r.fed && n < min(r.cut.scan.opt.MaxRecordBytes, carefulBytes)
+}
+
+// space returns the index of the first byte at or after i that is not JSON white space.
+func (r *reader) space(src source, i int) int {
+	if src.byte(i) > ' ' {
+		return i
+	}
+	return r.spaces(src, i)
+}
+
+// spaces is space where there may be some. Most JSON has none.
+//
+//go:noinline
+func (r *reader) spaces(src source, i int) int {
+	for {
+		switch src.byte(i) {
+		case '\n':
+			r.fed = true
+		case ' ', '\t', '\r':
+		default:
+			return i
+		}
+		i++
+	}
 }
 
 // endRescued ends the cell of what was rescued of a row, if anything was.
@@ -107,7 +161,7 @@ func (r *reader) drop(row int) {
 //nolint:funlen // every step out of it costs a tenth
 func (r *reader) object(nd *node, row, i int) int {
 	src := r.src
-	if i = src.skipSpace(i); src.byte(i) == '}' {
+	if i = r.space(src, i); src.byte(i) == '}' {
 		return i + 1
 	}
 	q := &nd.places[0]  // of the last key
@@ -125,7 +179,7 @@ func (r *reader) object(nd *node, row, i int) int {
 				if number == 0 {
 					number = r.cut.scan.keys.object()
 				}
-				if i = r.unknown(nd, number, key, src.skipSpace(at)); i < 0 {
+				if i = r.unknown(nd, number, key, r.space(src, at)); i < 0 {
 					return invalid
 				}
 				r.remember(nd, key, row, from)
@@ -175,7 +229,7 @@ func (r *reader) object(nd *node, row, i int) int {
 		}
 		c := src.byte(i)
 		if c <= ' ' {
-			i = src.skipSpace(i)
+			i = r.spaces(src, i)
 			c = src.byte(i)
 		}
 		i++
@@ -185,15 +239,15 @@ func (r *reader) object(nd *node, row, i int) int {
 			}
 			return invalid
 		}
-		if src.byte(i) != '"' {
-			i = src.skipSpace(i)
+		if src.byte(i) <= ' ' {
+			i = r.spaces(src, i)
 		}
 	}
 }
 
 // member reads the value at i, or the white space before it, into row of f, or rescues it.
 func (r *reader) member(f *node, row, i int) int {
-	if i = r.src.skipSpace(i); uint32(r.src.word(i)) == nullWord && f.kind != noKind {
+	if i = r.space(r.src, i); uint32(r.src.word(i)) == nullWord && f.kind != noKind {
 		f.setNull(row)
 		return i + 4
 	}
@@ -220,7 +274,7 @@ func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	if e < 0 {
 		return nil, nil, invalid
 	}
-	if at = r.src.skipSpace(e + 1); buf[at] != ':' {
+	if at = r.space(r.src, e+1); buf[at] != ':' {
 		return nil, nil, invalid
 	}
 	at++
@@ -316,12 +370,18 @@ func (r *reader) skip(depth, i int) int {
 	if e < 0 || s.first.code != "" || !validUTF8(s.buf[i:e]) {
 		return invalid
 	}
+	if r.lined && bytes.IndexByte(s.buf[i:e], '\n') >= 0 {
+		r.fed = true
+	}
 	return e
 }
 
 // rescue keeps the text from i to end under the pointer to a member of nd.
 func (r *reader) rescue(nd *node, key string, i, end int) {
 	c := &r.rescued
+	if r.limit < 0 {
+		r.limit = rescueLimit(bytes.IndexByte(r.cut.scan.buf[r.from:], '\n'))
+	}
 	if r.over = r.over || len(c.data)-r.start > r.limit; r.over && !r.coarse {
 		return // the row will be read again
 	}
@@ -544,7 +604,7 @@ func (r *reader) list(f *node, row, i int) int {
 	f.reserve(row + 1)
 	start := int(f.ends[row])
 	was, learnt := len(r.rescued.data), len(r.members)
-	if i = src.skipSpace(i + 1); src.byte(i) == ']' {
+	if i = r.space(src, i+1); src.byte(i) == ']' {
 		f.end(row, start)
 		return i + 1
 	}
@@ -558,10 +618,10 @@ func (r *reader) list(f *node, row, i int) int {
 			r.forget(was, learnt)
 			return misfit
 		}
-		i = src.skipSpace(i)
+		i = r.space(src, i)
 		switch src.byte(i) {
 		case ',':
-			i = src.skipSpace(i + 1)
+			i = r.space(src, i+1)
 		case ']':
 			f.end(row, at+1)
 			return i + 1
@@ -581,15 +641,15 @@ func (r *reader) mapping(f *node, row, i int) int {
 	f.reserve(row + 1)
 	at := int(f.ends[row])
 	was, learnt := len(r.rescued.data), len(r.members)
-	for i = src.skipSpace(i + 1); src.byte(i) != '}'; at++ {
+	for i = r.space(src, i+1); src.byte(i) != '}'; at++ {
 		var ok bool
 		if i, ok = r.entry(f, at, i); !ok {
 			f.truncate(row)
 			r.forget(was, learnt)
 			return misfit
 		}
-		if i = src.skipSpace(i); src.byte(i) == ',' {
-			i = src.skipSpace(i + 1)
+		if i = r.space(src, i); src.byte(i) == ',' {
+			i = r.space(src, i+1)
 		}
 	}
 	f.end(row, at)
@@ -606,7 +666,7 @@ func (r *reader) entry(f *node, at, i int) (end int, ok bool) {
 		return 0, false
 	}
 	f.mapKey, _ = unescape(f.mapKey[:0], buf[i+1:e])
-	i = r.src.skipSpace(r.src.skipSpace(e+1) + 1)
+	i = r.space(r.src, r.space(r.src, e+1)+1)
 	end = r.value(value, at, i)
 	if end < 0 {
 		value.truncate(at)

@@ -125,6 +125,13 @@ func (c *cutter) lend(rec []byte) bool {
 	return true
 }
 
+// lendLines has lines be read where they lie. There is padding behind them.
+func (c *cutter) lendLines(text []byte) {
+	n := len(text)
+	c.scan.end, c.scan.buf, c.lent = n, text[:n+pad], true
+	c.after, c.scan.buf[n] = c.scan.buf[n], 0
+}
+
 // close ends a record.
 func (c *cutter) close() {
 	if c.lent {

@@ -21,16 +21,6 @@ func skipSpace(buf []byte, i int) int {
 	}
 }
 
-// skipSpace is that for a source.
-func (s source) skipSpace(i int) int {
-	for {
-		if c := s.byte(i); c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
-			return i
-		}
-		i++
-	}
-}
-
 // special marks the top bit of every byte of w that is a quote, a backslash or
 // a control character. Only the lowest mark is exact; those above it may be
 // wrong.

@@ -46,14 +46,15 @@ func child(args []string) error {
 		return err
 	}
 	runtime.GOMAXPROCS(1)
-	if text, ok := map[string]func(text []byte, s *schema.Schema) (int64, error){
+	if decoder, ok := map[string]func(*schema.Schema) func(text []byte) (int64, error){
 		"decode": decode, "decode-inferred": decodeInferred, "arrow-go-decode": jsonReader,
 	}[engine]; ok { // what is measured begins with the text in memory
-		whole, err := readPadded(in)
+		text, err := readPadded(in)
 		if err != nil {
 			return err
 		}
-		return takes(rounds, args[5], func() (int64, error) { return text(whole, columns) })
+		decode := decoder(columns)
+		return takes(rounds, args[5], func() (int64, error) { return decode(text) })
 	}
 	convert, ok := map[string]func(in, out string, s *schema.Schema) (int64, error){
 		"firehosed": ours, "decoder+pqarrow": decoderAndPqarrow, "arrow-go": jsonReaderAndPqarrow,
@@ -185,8 +186,10 @@ func jsonReaderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
 }
 
 // jsonReader is arrow-go's reader alone.
-func jsonReader(text []byte, s *schema.Schema) (int64, error) {
-	return readJSON(bytes.NewReader(text), s, func(arrow.RecordBatch) error { return nil })
+func jsonReader(s *schema.Schema) func(text []byte) (int64, error) {
+	return func(text []byte) (int64, error) {
+		return readJSON(bytes.NewReader(text), s, func(arrow.RecordBatch) error { return nil })
+	}
 }
 
 func readJSON(in io.Reader, s *schema.Schema, each func(arrow.RecordBatch) error) (int64, error) {
@@ -206,18 +209,18 @@ func readJSON(in io.Reader, s *schema.Schema, each func(arrow.RecordBatch) error
 // batchRows is how many records are decoded at a time.
 const batchRows = 1024
 
-// decode is firehosed's decoder alone.
-func decode(text []byte, s *schema.Schema) (int64, error) {
-	return decodeText(text, schema.Numbered(nil, s))
+// decode is firehosed's decoder alone, the same in all rounds.
+func decode(s *schema.Schema) func(text []byte) (int64, error) {
+	l := newLayer(schema.Numbered(nil, s), func(arrow.RecordBatch) error { return nil })
+	return l.text
 }
 
-// decodeInferred is the same without the columns: a batch in which there are more is decoded once again.
-func decodeInferred(text []byte, _ *schema.Schema) (int64, error) { return decodeText(text, nil) }
-
-func decodeText(text []byte, s *schema.Schema) (int64, error) {
-	l := newLayer(s, func(arrow.RecordBatch) error { return nil })
-	_, err := l.lines(text)
-	return l.rows, err
+// decodeInferred is one without the columns, which begins anew in each round: a batch in which there are more is decoded
+// once again.
+func decodeInferred(*schema.Schema) func(text []byte) (int64, error) {
+	return func(text []byte) (int64, error) {
+		return newLayer(nil, func(arrow.RecordBatch) error { return nil }).text(text)
+	}
 }
 
 // layer lays lines out, and gives each batch away.
@@ -227,7 +230,6 @@ type layer struct {
 	infer   bool // the columns are found
 	columns int
 	each    func(arrow.RecordBatch) error
-	units   [][]byte
 	rows    int64
 }
 
@@ -241,36 +243,41 @@ func newLayer(s *schema.Schema, each func(arrow.RecordBatch) error) *layer {
 	return l
 }
 
+// text lays out a text, and returns how many rows it has.
+func (l *layer) text(text []byte) (int64, error) {
+	before := l.rows
+	_, err := l.lines(text)
+	return l.rows - before, err
+}
+
 // lines lays out the whole lines of text, and returns where the rest begins.
 func (l *layer) lines(text []byte) (rest int, err error) {
-	for {
-		l.units = l.units[:0]
-		for len(l.units) < batchRows {
-			n := bytes.IndexByte(text[rest:], '\n')
-			if n < 0 {
-				break
-			}
-			l.units = append(l.units, text[rest:rest+n:min(rest+n+schema.Padding, cap(text))])
-			rest += n + 1
-		}
-		if len(l.units) == 0 {
-			return rest, nil
-		}
+	whole := text[:bytes.LastIndexByte(text, '\n')+1]
+	for rest < len(whole) {
 		if l.schema == nil { // as firehosed convert begins
-			o := l.dec.Decode(l.units[:min(64, len(l.units))], nil, nil)
+			o, _ := l.batch(whole[rest:], 64)
 			l.grow(o)
 		}
-		o := l.dec.Decode(l.units, l.schema, nil)
+		o, n := l.batch(whole[rest:], batchRows)
 		if l.infer && o.Want != nil {
 			l.grow(o)
-			o = l.dec.Decode(l.units, l.schema, nil)
+			o, n = l.batch(whole[rest:], batchRows)
 		}
+		rest += n
 		l.rows += o.Data.NumRows()
 		err := l.each(o.Data)
 		if o.Data.Release(); err != nil {
 			return 0, err
 		}
 	}
+	return rest, nil
+}
+
+// batch lays out so many lines, and returns how many bytes they have.
+func (l *layer) batch(text []byte, lines int) (o *schema.Decoded, n int) {
+	l.dec.Begin(l.schema, nil)
+	n, _ = l.dec.Lines(text, lines)
+	return l.dec.End(), n
 }
 
 // grow adds the columns that were missed.

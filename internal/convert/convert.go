@@ -332,17 +332,12 @@ func (c *pass) input(ctx context.Context, name string) error {
 			c.buf = l.buf
 		}
 	}()
-	var batch [][]byte
 	read, stored := c.fig.JSONBytes, c.fig.InputBytes
-	for {
+	for more := true; more; {
 		if err := ctx.Err(); err != nil {
 			return errors.New("interrupted: nothing was written")
 		}
-		var first int64
-		if batch, first, err = l.batch(batch, batchRows); err != nil || len(batch) == 0 {
-			return err
-		}
-		if err := c.batch(in.name, batch, first); err != nil {
+		if more, err = c.batch(&l); err != nil {
 			return err
 		}
 		c.fig.JSONBytes, c.fig.InputBytes = read+l.read, stored+in.stored.n
@@ -350,12 +345,15 @@ func (c *pass) input(ctx context.Context, name string) error {
 			c.opt.Progress(c.fig)
 		}
 	}
+	return nil
 }
 
 // learn finds columns in some lines: without any column a decoder has to look at everything
 // in every line twice.
-func (c *pass) learn(batch [][]byte) {
-	o := c.dec.Decode(batch, nil, nil)
+func (c *pass) learn(text []byte) {
+	c.dec.Begin(nil, nil)
+	c.dec.Lines(text, learnLines)
+	o := c.dec.End()
 	defer o.Data.Release()
 	c.grow(o.Want)
 }
@@ -372,15 +370,19 @@ func (c *pass) grow(want *schema.Schema) bool {
 	return changed
 }
 
-// batch converts lines, the first of which has the number given.
-func (c *pass) batch(name string, batch [][]byte, first int64) error {
-	if c.schema == nil && !c.fixed && len(batch) > learnLines {
-		c.learn(batch[:learnLines])
+// batch converts some lines, and reports whether there were any.
+func (c *pass) batch(l *lines) (ok bool, err error) {
+	l.begin(!c.fixed)
+	first := l.next
+	o, err := c.decode(l)
+	if o == nil {
+		return false, err
 	}
-	o := c.dec.Decode(batch, c.schema, nil)
 	if !c.fixed && c.grow(o.Want) {
 		o.Data.Release()
-		o = c.dec.Decode(batch, c.schema, nil)
+		c.dec.Begin(c.schema, nil)
+		c.dec.Lines(l.kept(), batchRows)
+		o = c.dec.End()
 		if c.writer != nil { // it is too late for this file
 			c.late = true
 			c.writer.Abort()
@@ -389,6 +391,34 @@ func (c *pass) batch(name string, batch [][]byte, first int64) error {
 		}
 	}
 	defer o.Data.Release()
+	return true, c.take(o, l.in.name, first)
+}
+
+// decode decodes a batch of lines, as they are read. It returns nil if there are none.
+func (c *pass) decode(l *lines) (*schema.Decoded, error) {
+	text, err := l.more()
+	if len(text) == 0 {
+		return nil, err
+	}
+	if c.schema == nil && !c.fixed {
+		c.learn(text)
+	}
+	c.dec.Begin(c.schema, nil)
+	for size, rows := 0, 0; len(text) > 0 && rows < batchRows && size < blockBytes; text, err = l.more() {
+		n, lines := c.dec.Lines(text, batchRows-rows)
+		l.took(n, lines)
+		size, rows = size+n, rows+lines
+	}
+	o := c.dec.End()
+	if err != nil {
+		o.Data.Release()
+		return nil, err
+	}
+	return o, nil
+}
+
+// take writes a batch, whose first line has that number, or holds it.
+func (c *pass) take(o *schema.Decoded, name string, first int64) error {
 	for i := range o.Rejects {
 		r := &o.Rejects[i]
 		if err := c.rej.add(name, first+int64(r.Unit), r); err != nil {

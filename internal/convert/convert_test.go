@@ -334,28 +334,45 @@ func TestLines(t *testing.T) {
 			text.WriteByte('\n')
 		}
 	}
-	l := lines{in: &input{r: &text}, next: 1}
-	var batch [][]byte
-	for n := 0; ; {
-		var first int64
-		var err error
-		if batch, first, err = l.batch(batch, 100); err != nil {
-			t.Fatal(err)
-		}
-		if len(batch) == 0 {
-			if n != len(want) {
-				t.Fatalf("%d lines of %d", n, len(want))
+	for _, keep := range []bool{false, true} {
+		l := lines{in: &input{r: bytes.NewReader(text.Bytes())}, next: 1}
+		got := 0
+		for batch := -1; batch != 0; {
+			l.begin(keep)
+			batch = 0
+			var all []byte
+			for batch < 100 {
+				part, err := l.more()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(part) == 0 {
+					break
+				}
+				if cap(part)-len(part) < schema.Padding {
+					t.Fatalf("%d bytes behind the lines", cap(part)-len(part))
+				}
+				if l.next != int64(got+1) {
+					t.Fatalf("line %d is said to be line %d", got+1, l.next)
+				}
+				line, _, ended := bytes.Cut(part, []byte("\n"))
+				if string(line) != want[got] || ended != (got < 3999) {
+					t.Fatalf("line %d has %d bytes, want %d", got+1, len(line), len(want[got]))
+				}
+				got, batch = got+1, batch+1
+				n := len(line)
+				if ended {
+					n++
+				}
+				all = append(all, part[:n]...)
+				l.took(n, 1)
 			}
-			return
-		}
-		if first != int64(n+1) {
-			t.Fatalf("line %d is said to be line %d", n+1, first)
-		}
-		for _, line := range batch {
-			if string(line) != want[n] {
-				t.Fatalf("line %d has %d bytes, want %d", n+1, len(line), len(want[n]))
+			if keep && !bytes.Equal(l.kept(), all) {
+				t.Fatalf("%d bytes of a batch that has %d", len(l.kept()), len(all))
 			}
-			n++
+		}
+		if got != len(want) || l.read != int64(text.Len()) {
+			t.Errorf("%d lines of %d, %d bytes of %d", got, len(want), l.read, text.Len())
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 const (
 	blockBytes = 4 << 20   // of lines handed out at a time, unless one is longer
-	readBytes  = 128 << 10 // of JSON that is read at a time: it is decoded while it is near
+	readBytes  = 256 << 10 // of JSON that is read at a time: it is decoded while it is near
 	maxLine    = 128 << 20 // bytes of the longest line
 )
 
@@ -82,70 +82,75 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 	return in, nil
 }
 
-// lines cuts an input at line feeds.
+// lines hands out the lines of an input as they are read.
 type lines struct {
-	in   *input
-	buf  []byte // from..to is read and not handed out; it grows for long lines
-	from int
-	to   int
-	seen int   // bytes after from that have no line feed
-	end  error // of the input
-	next int64 // number of the next line, from 1
-	read int64 // bytes handed out, line feeds included
+	in    *input
+	buf   []byte
+	keep  bool // what is handed out stays where it is until the next batch
+	batch int  // where the batch begins, if it is kept
+	from  int  // of the next line
+	whole int  // where the last line that is there as a whole ends
+	to    int  // from..to is read and not handed out; buf grows for long lines
+	end   error
+	next  int64 // number of the next line, from 1
+	read  int64 // bytes handed out, line feeds included
 }
 
-// batch returns the next lines, at most limit of them, without their line feeds, and the
-// number of the first. They are valid until the next call. At the end it returns none. Behind
-// each there is room as [schema.Options.Padded] asks for.
-func (l *lines) batch(dst [][]byte, limit int) (batch [][]byte, first int64, err error) {
-	batch, first = dst[:0], l.next
-	l.from, l.to = 0, copy(l.buf, l.buf[l.from:l.to])
-	for len(batch) < limit {
-		if n := bytes.IndexByte(l.buf[l.from+l.seen:l.to], '\n'); n >= 0 {
-			batch = l.cut(batch, l.seen+n, 1)
-			continue
-		}
-		l.seen = l.to - l.from
+// begin begins a batch. Its lines stay together, or each is gone when more are asked for.
+func (l *lines) begin(keep bool) { l.keep, l.batch = keep, l.from }
+
+// more returns the lines that come next, with their line feeds; the last one of all may have
+// none. There are none at the end of the input, or when a batch that is kept fills the
+// buffer. Behind them there is room as [schema.Decoder.Lines] asks for.
+func (l *lines) more() (text []byte, err error) {
+	for l.from == l.whole {
 		switch {
-		case l.end == nil && (len(batch) == 0 || l.room() > 0): // what was handed out stays where it is
-			if err := l.fill(); err != nil {
-				return nil, first, err
+		case l.end == nil:
+			if ok, err := l.fill(); !ok {
+				return nil, err
 			}
-		case len(batch) > 0:
-			return batch, first, nil
 		case !errors.Is(l.end, io.EOF):
-			return nil, first, fmt.Errorf("read %s: after line %d: %w", l.in.name, l.next-1, l.end)
-		case l.seen > 0: // the last line has no line feed
-			return l.cut(batch, l.seen, 0), first, nil
+			return nil, fmt.Errorf("read %s: after line %d: %w", l.in.name, l.next-1, l.end)
+		case l.from == l.to:
+			return nil, nil
 		default:
-			return nil, first, nil
+			l.whole = l.to
 		}
 	}
-	return batch, first, nil
+	return l.buf[l.from:l.whole], nil
 }
 
-// room returns how much more can be read without growing.
-func (l *lines) room() int { return max(len(l.buf)-schema.Padding-l.to, 0) }
-
-// cut hands out a line of n bytes with what ends it.
-func (l *lines) cut(batch [][]byte, n, end int) [][]byte {
-	batch = append(batch, l.buf[l.from:l.from+n:min(l.from+n+schema.Padding, len(l.buf))])
-	l.from += n + end
-	l.read += int64(n + end)
-	l.seen = 0
-	l.next++
-	return batch
+// took says that so many bytes and lines of what more returned are handed out.
+func (l *lines) took(n, lines int) {
+	l.from += n
+	l.read += int64(n)
+	l.next += int64(lines)
 }
 
-// fill reads more. It grows the buffer, which moves it, if it is full.
-func (l *lines) fill() error {
-	if l.to > maxLine {
-		return fmt.Errorf("%s: line %d is longer than %d MiB: it is no JSON line, or has to be cut", l.in.name, l.next, maxLine>>20)
+// kept returns what was handed out of a batch that is kept.
+func (l *lines) kept() []byte { return l.buf[l.batch:l.from] }
+
+// fill reads more. It reports false if there is no room for it in a batch that is kept.
+func (l *lines) fill() (ok bool, err error) {
+	if !l.keep || l.batch == l.from { // what was handed out is not needed any more
+		l.to = copy(l.buf, l.buf[l.from:l.to])
+		l.batch, l.from, l.whole = 0, 0, 0
 	}
-	if l.room() == 0 {
+	if l.to-l.from > maxLine {
+		return false, fmt.Errorf("%s: line %d is longer than %d MiB: it is no JSON line, or has to be cut", l.in.name, l.next, maxLine>>20)
+	}
+	room := len(l.buf) - schema.Padding - l.to
+	if room <= 0 {
+		if l.from > 0 {
+			return false, nil
+		}
 		l.buf = append(l.buf, make([]byte, max(blockBytes+schema.Padding, len(l.buf)))...)
+		room = len(l.buf) - schema.Padding - l.to
 	}
-	n, err := l.in.r.Read(l.buf[l.to : l.to+min(l.room(), readBytes)])
+	n, err := l.in.r.Read(l.buf[l.to : l.to+min(room, readBytes)])
+	if feed := bytes.LastIndexByte(l.buf[l.to:l.to+n], '\n'); feed >= 0 {
+		l.whole = l.to + feed + 1
+	}
 	l.to, l.end = l.to+n, err
-	return nil
+	return true, nil
 }
