@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"iter"
 	"sync"
 	"sync/atomic"
 
@@ -19,12 +20,37 @@ type Vector struct {
 	Ends   []int32 // String, Binary, List, Map: Len+1 of them, where a row begins and, one later, ends
 	Data   []byte  // texts and bytes one after the other; a Bool's bits; else the values, as wide as they are, from the first row on
 	Kids   []Vector
+	// Packed says that Ends and Data have the rows with a value and no others, as they follow
+	// each other: a batch of a [Decoder] has no room for what is not there.
+	Packed bool
 	// Kids are the fields of a struct, each with Len rows; the elements of a list; the keys and
 	// the values of a map; or, if Dictionary is true, the texts that Data has the indexes of, as
 	// int32.
 	Dictionary bool
 
 	at int // of its memory in that of a Batch
+}
+
+// runs returns from where to where rows have a value.
+func (v *Vector) runs() iter.Seq2[int, int] {
+	return func(yield func(from, to int) bool) {
+		if v.Nulls == 0 {
+			yield(0, v.Len)
+			return
+		}
+		for i := 0; i < v.Len; {
+			from := i
+			for i < v.Len && v.IsValid(i) {
+				i++
+			}
+			if from < i && !yield(from, i) {
+				return
+			}
+			for i < v.Len && !v.IsValid(i) {
+				i++
+			}
+		}
+	}
 }
 
 // IsValid tells whether row i has a value.
@@ -265,6 +291,9 @@ func (a dataMaker) data(v *Vector, dt arrow.DataType) arrow.ArrayData {
 	if v.Valid != nil {
 		bufs[0] = a.take(len(v.Valid))
 	}
+	if v.Packed {
+		return finish(dt, v.Len, append(bufs, a.spread(v, dt)...), nil, v.Nulls)
+	}
 	if v.Ends != nil {
 		bufs = append(bufs, a.take(4*len(v.Ends)))
 	}
@@ -282,6 +311,36 @@ func (a dataMaker) data(v *Vector, dt arrow.DataType) arrow.ArrayData {
 		bufs = append(bufs, a.take(len(v.Data)))
 	}
 	return finish(dt, v.Len, bufs, kids, v.Nulls)
+}
+
+// spread returns the buffers of v, which is packed, with room for every row.
+func (a *dataMaker) spread(v *Vector, dt arrow.DataType) []*memory.Buffer {
+	if v.Ends != nil {
+		ends := make([]int32, v.Len+1)
+		k := 0
+		for i := range v.Len {
+			if v.IsValid(i) {
+				k++
+			}
+			ends[i+1] = v.Ends[k]
+		}
+		a.at += aligned(4 * len(v.Ends))
+		return []*memory.Buffer{memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(ends)), a.take(len(v.Data))}
+	}
+	width := dt.(arrow.FixedWidthDataType).BitWidth()
+	data := make([]byte, (width*v.Len+7)/8)
+	k := 0
+	for from, to := range v.runs() {
+		if width >= 8 {
+			k += copy(data[width/8*from:width/8*to], v.Data[k:])
+			continue
+		}
+		for i := from; i < to; i++ {
+			data[i>>3] |= v.Data[k>>3] >> (k & 7) & 1 << (i & 7)
+			k++
+		}
+	}
+	return []*memory.Buffer{memory.NewBufferBytes(data)}
 }
 
 // entries returns the keys and values of a map.

@@ -63,7 +63,7 @@ func TestBatch(t *testing.T) {
 	defer slice.Release()
 	for i, v := range Vectors(slice) {
 		for row := range v.Len {
-			if was := &b.cols[i]; v.IsValid(row) != was.IsValid(row+3) || was.Nulls < was.Len && was.Ends != nil && v.Ends[row+1] != was.Ends[row+4] {
+			if was := &Vectors(plain)[i]; v.IsValid(row) != was.IsValid(row+3) || was.Nulls < was.Len && was.Ends != nil && v.Ends[row+1] != was.Ends[row+4] {
 				t.Fatalf("column %s, row %d of the slice", b.ColumnName(i), row)
 			}
 		}
@@ -108,11 +108,47 @@ func same(t *testing.T, path string, a, b []Vector) {
 		v, w := &a[i], &b[i]
 		at := fmt.Sprintf("%s/%d", path, i)
 		if v.Len != w.Len || v.Nulls != w.Nulls || v.Offset != w.Offset || v.Dictionary != w.Dictionary ||
-			string(v.Valid) != string(w.Valid) || string(v.Data) != string(w.Data) || fmt.Sprint(v.Ends) != fmt.Sprint(w.Ends) {
+			string(v.Valid) != string(w.Valid) || fmt.Sprint(cellsOf(v)) != fmt.Sprint(cellsOf(w)) {
 			t.Fatalf("column %s: %+v and %+v", at, v, w)
+		}
+		if packed := v.Nulls > 0 && v.Nulls < v.Len && v.Kids == nil; v.Packed != packed || w.Packed {
+			t.Fatalf("column %s: packed is %v, and %v of an array", at, v.Packed, w.Packed)
 		}
 		same(t, at, v.Kids, w.Kids)
 	}
+}
+
+// cellsOf returns what a vector has, in order; of lists where they end.
+func cellsOf(v *Vector) (list []string) {
+	if v.Nulls == v.Len || v.Ends == nil && v.Kids != nil {
+		return nil
+	}
+	n, k := v.Len, 0
+	if v.Packed {
+		n -= v.Nulls
+	}
+	for row := range v.Len {
+		at := row
+		if v.Packed {
+			at = k
+		}
+		if !v.IsValid(row) {
+			continue
+		}
+		k++
+		switch {
+		case v.Ends != nil && v.Kids != nil:
+			list = append(list, fmt.Sprint(v.Ends[at], v.Ends[at+1]))
+		case v.Ends != nil:
+			list = append(list, string(v.Data[v.Ends[at]:v.Ends[at+1]]))
+		case len(v.Data) < n: // bits
+			list = append(list, fmt.Sprint(v.Data[at>>3]>>(at&7)&1))
+		default:
+			width := len(v.Data) / n
+			list = append(list, string(v.Data[at*width:(at+1)*width]))
+		}
+	}
+	return list
 }
 
 // TestBatchReleasedTwice: a release too many is told, and does not touch another batch.

@@ -1,6 +1,10 @@
 package schema
 
-import "github.com/apache/arrow-go/v18/arrow"
+import (
+	"math/bits"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
 
 // A layout copies finished cells into one piece of memory of a record batch, cut
 // to size. The nodes keep theirs for the next batch.
@@ -19,15 +23,15 @@ func (n *node) size(rows int) int {
 	if n.n == 0 {
 		return 0
 	}
-	size := 0
+	size, values := 0, rows-n.nulls
 	if n.nulls > 0 {
 		size = aligned(bitmapBytes(rows))
 	}
 	switch n.kind {
 	case Bool:
-		return size + aligned(bitmapBytes(rows))
+		return size + aligned(bitmapBytes(values))
 	case String, Binary:
-		return size + aligned(4*(rows+1)) + aligned(len(n.data))
+		return size + aligned(4*(values+1)) + aligned(len(n.data))
 	case List, Map:
 		below := int(n.ends[rows])
 		size += aligned(4 * (rows + 1))
@@ -39,7 +43,7 @@ func (n *node) size(rows int) int {
 			size += kid.size(rows)
 		}
 	default:
-		return size + aligned(n.cellBytes()*rows)
+		return size + aligned(n.cellBytes()*values)
 	}
 	return size
 }
@@ -102,12 +106,9 @@ func (l *layout) vector(v *Vector, n *node, rows int) {
 	}
 	switch n.kind {
 	case Bool:
-		v.Data = l.take(bitmapBytes(rows))
-		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+		l.bits(v, n)
 	case String, Binary:
-		l.ends(v, n, rows)
-		v.Data = l.take(len(n.data))
-		copy(v.Data, n.data)
+		l.texts(v, n)
 	case List, Map:
 		l.ends(v, n, rows)
 		v.Kids = l.kids(len(n.kids))
@@ -126,7 +127,7 @@ func (l *layout) vector(v *Vector, n *node, rows int) {
 			v.Kids[i] = Vector{Len: rows, Nulls: rows}
 		}
 	default:
-		l.cells(v, n, rows)
+		l.cells(v, n)
 	}
 }
 
@@ -136,17 +137,77 @@ func (l *layout) ends(v *Vector, n *node, rows int) {
 	v.Ends = arrow.Int32Traits.CastFromBytes(b)
 }
 
-// cells lays out values of fixed size.
-func (l *layout) cells(v *Vector, n *node, rows int) {
-	v.Data = l.take(n.cellBytes() * rows)
-	switch n.kind {
-	case Int, Float, Date:
-		for i, dst := 0, arrow.Uint32Traits.CastFromBytes(v.Data); i < rows; i++ {
-			dst[i] = uint32(n.words[i])
+// texts lays out texts and bytes.
+func (l *layout) texts(v *Vector, n *node) {
+	if n.nulls == 0 {
+		l.ends(v, n, v.Len)
+	} else {
+		v.Packed = true
+		v.Ends = arrow.Int32Traits.CastFromBytes(l.take(4 * (v.Len - n.nulls + 1)))
+		v.Ends[0] = 0
+		k := 1
+		for i, w := range n.valid[:(v.Len+63)>>6] {
+			for ends := n.ends[i<<6+1:]; w != 0; w &= w - 1 {
+				v.Ends[k] = ends[bits.TrailingZeros64(w)]
+				k++
+			}
 		}
-	case UUID, Fixed:
-		copy(v.Data, n.data)
-	default:
+	}
+	v.Data = l.take(len(n.data))
+	copy(v.Data, n.data)
+}
+
+// bits lays out booleans.
+func (l *layout) bits(v *Vector, n *node) {
+	v.Data = l.take(bitmapBytes(v.Len - n.nulls))
+	if n.nulls == 0 {
 		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+		return
+	}
+	v.Packed = true
+	clear(v.Data)
+	k := 0
+	for i, w := range n.valid[:(v.Len+63)>>6] {
+		for ; w != 0; w &= w - 1 {
+			v.Data[k>>3] |= byte(n.words[i]>>bits.TrailingZeros64(w)&1) << (k & 7)
+			k++
+		}
+	}
+}
+
+// cells lays out values of fixed size.
+func (l *layout) cells(v *Vector, n *node) {
+	size := n.cellBytes()
+	v.Data = l.take(size * (v.Len - n.nulls))
+	v.Packed = n.nulls > 0
+	switch {
+	case n.kind == Int || n.kind == Float || n.kind == Date:
+		dst, k := arrow.Uint32Traits.CastFromBytes(v.Data), 0
+		for from, to := range v.runs() {
+			for _, w := range n.words[from:to] {
+				dst[k] = uint32(w)
+				k++
+			}
+		}
+	case n.nulls == 0 && n.width == 0:
+		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+	case n.nulls == 0:
+		copy(v.Data, n.data)
+	case size == 8:
+		dst, k := arrow.Uint64Traits.CastFromBytes(v.Data), 0
+		for i, w := range n.valid[:(v.Len+63)>>6] {
+			for cells := n.words[i<<6:]; w != 0; w &= w - 1 {
+				dst[k] = cells[bits.TrailingZeros64(w)]
+				k++
+			}
+		}
+	default:
+		src, dst := n.data, v.Data
+		if n.width == 0 {
+			src = arrow.Uint64Traits.CastToBytes(n.words)
+		}
+		for from, to := range v.runs() {
+			dst = dst[copy(dst, src[size*from:size*to]):]
+		}
 	}
 }

@@ -22,7 +22,7 @@ type node struct {
 	run    int      // the rows from run to n-1 have a value, and are not in valid yet
 	valid  []uint64 // bitmap, zeros from run on; as long as it has to be
 	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
-	ends   []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one until finish
+	ends   []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one
 	data   []byte   // String, Binary; UUID, Fixed: width bytes each
 
 	nulls    int    // of the rows, once finish has counted them
@@ -238,27 +238,6 @@ func extend[T any](s []T, n int) []T {
 	return append(s, make([]T, n-len(s))...)
 }
 
-// fillTexts ends the rows up to rows that hold no text where they begin.
-func (n *node) fillTexts(rows int) {
-	end := int32(0)
-	for from := 0; from < rows; from += 64 {
-		ends := n.ends[from+1 : min(from+64, rows)+1]
-		w := n.valid[from>>6]
-		if w == ^uint64(0) {
-			end = ends[len(ends)-1]
-			continue
-		}
-		for i := range ends {
-			e := ends[i]
-			if w&1 != 0 {
-				end = e
-			}
-			ends[i] = end
-			w >>= 1
-		}
-	}
-}
-
 // textEnd returns where the texts of the rows before row end.
 func (n *node) textEnd(row int) int32 {
 	if row > n.run {
@@ -399,9 +378,6 @@ func (n *node) finish(rows int) {
 		for _, w := range n.valid[:(rows+63)>>6] {
 			n.nulls -= bits.OnesCount64(w)
 		}
-	}
-	if n.nulls > 0 && (n.kind == String || n.kind == Binary) {
-		n.fillTexts(rows)
 	}
 	below := rows
 	if n.kind == List || n.kind == Map {

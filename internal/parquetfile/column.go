@@ -186,7 +186,7 @@ const (
 	refBytes    = 16
 )
 
-// appendAll appends n values of v from index first on. None of them is null.
+// appendAll appends n values of v from index first on. None of them is null, or v is packed.
 func (c *column) appendAll(v *schema.Vector, first, n int) error {
 	if n == 0 {
 		return nil
@@ -206,7 +206,7 @@ func (c *column) appendAll(v *schema.Vector, first, n int) error {
 	return nil
 }
 
-// appendSome appends the values of v at the indexes sel.
+// appendSome appends the values of v at the indexes sel: rows, or numbers of values if v is packed.
 func (c *column) appendSome(v *schema.Vector, sel []int32) error {
 	n := len(sel)
 	if n == 0 {
@@ -283,9 +283,13 @@ func (c *column) appendBools(v *schema.Vector, first, n int, sel []int32) {
 	}
 }
 
-// decimals returns the values of v, those of rows without one too.
+// decimals returns the values of v, those of rows without one too unless it is packed.
 func decimals(v *schema.Vector) []decimal128.Num {
-	return arrow.Decimal128Traits.CastFromBytes(v.Data)[:v.Len]
+	n := v.Len
+	if v.Packed {
+		n -= v.Nulls
+	}
+	return arrow.Decimal128Traits.CastFromBytes(v.Data)[:n]
 }
 
 func (c *column) appendDecimals(from *schema.Vector, first, n int, sel []int32) error {

@@ -61,7 +61,7 @@ func (s *columnSet) keep(rec arrow.RecordBatch, n int) error {
 	}
 	b.taken, b.bytes, b.rows = 0, b.bytes[:0], b.rows[:0]
 	s.batch = b
-	err := s.lay(rec, b.space(space{n: n}))
+	err := s.lay(rec, b.space(space{n: n, whole: true}))
 	s.batch = nil
 	if err != nil {
 		return err
@@ -167,7 +167,7 @@ func (b *batch) leaf(f *field, v *schema.Vector, sp *space, t *leafScratch) erro
 	}
 	if v != nil && f.typ.Kind == schema.Decimal {
 		for i, d := range decimals(v) {
-			if v.IsValid(i) && !d.FitsInPrecision(int32(f.typ.Precision)) {
+			if (v.Packed || v.IsValid(i)) && !d.FitsInPrecision(int32(f.typ.Precision)) {
 				return fmt.Errorf("column %s: %s does not fit %s", f.path, d.ToString(int32(f.typ.Scale)), f.typ)
 			}
 		}
@@ -183,7 +183,7 @@ func (b *batch) leaf(f *field, v *schema.Vector, sp *space, t *leafScratch) erro
 
 // same tells whether two spaces are made of the same memory.
 func (sp *space) same(o *space) bool {
-	return sp.n == o.n && sp.d == o.d && sp.first == o.first &&
+	return sp.n == o.n && sp.d == o.d && sp.first == o.first && sp.whole == o.whole &&
 		sameSlice(sp.def, o.def) && sameSlice(sp.rep, o.rep) && sameSlice(sp.rows, o.rows)
 }
 
@@ -194,17 +194,22 @@ func sameSlice[T any](a, b []T) bool {
 // size returns about what the values take.
 func (r *ref) size(c *column) int64 {
 	v := r.v
-	switch {
-	case v == nil:
+	if v == nil {
 		return 0
-	case v.Dictionary:
-		return int64(4 * v.Len)
-	case c.phys == physBool:
-		return int64(v.Len / 8)
-	case c.phys == physBytes:
-		return int64(4*v.Len) + int64(v.Ends[v.Len]-v.Ends[0])
-	case c.f.typ.Kind == schema.Decimal:
-		return int64(16 * v.Len)
 	}
-	return int64(c.width * v.Len)
+	n := v.Len
+	if v.Packed {
+		n -= v.Nulls
+	}
+	switch {
+	case v.Dictionary:
+		return int64(4 * n)
+	case c.phys == physBool:
+		return int64(n / 8)
+	case c.phys == physBytes:
+		return int64(4*n) + int64(v.Ends[n]-v.Ends[0])
+	case c.f.typ.Kind == schema.Decimal:
+		return int64(16 * n)
+	}
+	return int64(c.width * n)
 }

@@ -3,6 +3,7 @@ package parquetfile
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/parquet-go/parquet-go/compress"
@@ -104,6 +105,7 @@ type space struct {
 	rep   []byte  // by entry; nil: all are 0
 	rows  []int32 // by entry: index in the array, where the definition level says that the parent is there; nil: first, first+1, ...
 	first int
+	whole bool // the rows are all of the array, in order
 }
 
 func (sp *space) row(i int) int {
@@ -130,7 +132,7 @@ func (s *columnSet) add(rec arrow.RecordBatch, rows []int32, n int) error {
 	if err := s.settle(); err != nil {
 		return err
 	}
-	return s.lay(rec, &space{n: n, rows: rows})
+	return s.lay(rec, &space{n: n, rows: rows, whole: rows == nil})
 }
 
 // lay lays out the columns of rec.
@@ -216,8 +218,9 @@ func (s *columnSet) leaf(f *field, v *schema.Vector, sp *space) error {
 
 // leafScratch is memory for the values of a leaf.
 type leafScratch struct {
-	def []byte
-	sel []int32
+	def    []byte
+	sel    []int32
+	before []int32 // rows with a value, by byte of a bitmap
 }
 
 // add appends the values of v, or nulls if it is nil.
@@ -248,6 +251,9 @@ func (c *column) add(v *schema.Vector, sp *space, t *leafScratch) error {
 		return err
 	}
 	c.def.grew(len(def))
+	if v.Packed && sp.whole {
+		return c.appendAll(v, 0, v.Len-v.Nulls)
+	}
 	t.sel = present(t.sel, def, c.f.def)
 	switch {
 	case sp.rows != nil:
@@ -259,7 +265,24 @@ func (c *column) add(v *schema.Vector, sp *space, t *leafScratch) error {
 			t.sel[i] += int32(sp.first)
 		}
 	}
+	if v.Packed {
+		t.rank(v)
+	}
 	return c.appendSome(v, t.sel)
+}
+
+// rank makes sel, rows of v that have a value, the numbers of these among all that have one.
+func (t *leafScratch) rank(v *schema.Vector) {
+	t.before = t.before[:0]
+	sum := int32(0)
+	for _, b := range v.Valid {
+		t.before = append(t.before, sum)
+		sum += int32(bits.OnesCount8(b))
+	}
+	for i, k := range t.sel {
+		below := v.Valid[k>>3] & (1<<(k&7) - 1)
+		t.sel[i] = t.before[k>>3] + int32(bits.OnesCount8(below))
+	}
 }
 
 // present returns, in dst, where def is the level given. There is room for 7 more entries
@@ -331,6 +354,7 @@ func (s *columnSet) list(f *field, v *schema.Vector, sp *space, depth int) (spac
 	t := &s.scratch[depth]
 	def, rep, rows := t.def[:0], t.rep[:0], t.rows[:0]
 	dense, next := true, int32(-1) // dense: no entry is without a row, and the rows are in sequence
+	gaps := false                  // a row is left out
 	for i := range sp.n {
 		level, r := sp.level(i), uint8(0)
 		if sp.rep != nil {
@@ -350,6 +374,7 @@ func (s *columnSet) list(f *field, v *schema.Vector, sp *space, depth int) (spac
 			continue
 		}
 		dense = dense && (next < 0 || next == from)
+		gaps = gaps || from != max(next, 0)
 		next = to
 		for ; from < to; from++ {
 			def, rep, rows = append(def, inner), append(rep, r), append(rows, from)
@@ -357,10 +382,11 @@ func (s *columnSet) list(f *field, v *schema.Vector, sp *space, depth int) (spac
 		}
 	}
 	t.def, t.rep, t.rows = def, rep, rows
+	whole := !gaps && max(next, 0) == int32(v.Kids[0].Len)
 	if dense && len(rows) > 0 {
-		return space{n: len(def), d: inner, rep: rep, first: int(rows[0])}, nil
+		return space{n: len(def), d: inner, rep: rep, first: int(rows[0]), whole: whole}, nil
 	}
-	return space{n: len(def), def: def, rep: rep, rows: rows}, nil
+	return space{n: len(def), def: def, rep: rep, rows: rows, whole: whole}, nil
 }
 
 // bump returns, in dst, the definition levels of sp, raised where v has a value. There
@@ -423,14 +449,14 @@ func raise(dst, def []byte, base uint8) {
 	}
 }
 
-// spread writes n bits from bit off on, a byte each, and up to 7 more.
-func spread(dst, bits []byte, off, n int) {
+// spread writes n bits of valid from bit off on, a byte each, and up to 7 more.
+func spread(dst, valid []byte, off, n int) {
 	shift := off & 7
 	for i := 0; i < n; i += 8 {
 		at := (off + i) >> 3
-		b := uint64(bits[at]) >> shift
-		if shift > 0 && at+1 < len(bits) {
-			b |= uint64(bits[at+1]) << (8 - shift)
+		b := uint64(valid[at]) >> shift
+		if shift > 0 && at+1 < len(valid) {
+			b |= uint64(valid[at+1]) << (8 - shift)
 		}
 		x := (b & 0xff) * eachByte & 0x8040201008040201 // bit i, in byte i
 		x = (x + 0x7f*eachByte) >> 7 & eachByte
