@@ -223,6 +223,10 @@ func (e *encoder) data(k *chunk, c *column) error {
 	block := min(max(e.opts.PageBytes/8*n/(c.plainSize()+1), 1), most) // levels between two looks at the size
 	for at := 0; at < n; {
 		from, first := at, cur
+		if cur.left() < e.opts.PageBytes { // one page has the rest
+			at = n
+			cur.end()
+		}
 		for at < n && cur.bytes-first.bytes < e.opts.PageBytes {
 			to := min(at+block, n)
 			for c.f.rep > 0 && to < n && rep[to] != 0 {
@@ -253,7 +257,7 @@ func (e *encoder) data(k *chunk, c *column) error {
 			e.levels(def[from:at], c.f.def)
 		}
 		p.defs = len(e.body) - p.reps
-		e.body = first.appendTo(e.body, cur.value)
+		e.body = first.appendTo(e.body, cur)
 		if e.opts.PageIndex {
 			first.bounds(&p, cur.value)
 		}
@@ -421,6 +425,25 @@ type cursor struct {
 	bytes int         // what the values before take in pages
 }
 
+// left returns what the values from here on take in pages, if that is known at once.
+func (u *cursor) left() int {
+	c, n := u.c, u.c.values-u.value
+	switch {
+	case u.enc == encRLEDict:
+		return n*u.dict.width()/8 + 1
+	case c.phys == physBool:
+		return n/8 + 1
+	case c.phys != physBytes:
+		return n * c.width
+	case c.shared:
+		return maxPage
+	}
+	return len(c.arena) - u.off
+}
+
+// end moves on behind the last value.
+func (u *cursor) end() { u.bytes, u.value, u.off = u.bytes+u.left(), u.c.values, len(u.c.arena) }
+
 // skip moves on by n values.
 func (u *cursor) skip(n int) {
 	c := u.c
@@ -446,9 +469,9 @@ func (u *cursor) skip(n int) {
 	u.value += n
 }
 
-// appendTo appends the values up to number end, not included, as in a data page.
-func (u *cursor) appendTo(dst []byte, end int) []byte {
-	c := u.c
+// appendTo appends the values up to another place, as in a data page.
+func (u *cursor) appendTo(dst []byte, to cursor) []byte {
+	c, end := u.c, to.value
 	switch {
 	case u.enc == encDelta:
 		return appendDelta(dst, c, u.value, end)
@@ -465,8 +488,6 @@ func (u *cursor) appendTo(dst []byte, end int) []byte {
 		}
 		return dst
 	default:
-		to := *u
-		to.skip(end - u.value)
 		return append(dst, c.arena[u.off:to.off]...)
 	}
 }
