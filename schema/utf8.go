@@ -2,11 +2,15 @@ package schema
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"unicode/utf8"
 )
 
-// validUTF8 is [utf8.Valid], several times as fast where characters have three bytes.
+// validUTF8 is [utf8.Valid], several times as fast where text is not only ASCII.
+//
+// It is a finite automaton whose states are places in a word: a byte has a word in which the
+// next state stands at the place of each state before, so that a step is a load, which does
+// not wait for the step before, and a shift. No branch depends on where characters begin,
+// which nobody can foresee in text of several scripts.
 func validUTF8(b []byte) bool {
 	i := 0
 	if byBlocks && len(b) >= 3+blockBytes {
@@ -14,58 +18,81 @@ func validUTF8(b []byte) bool {
 			return false
 		}
 	}
-	for i < len(b) {
-		var w uint64
-		switch left := len(b) - i; {
-		case left >= 8:
-			w = binary.LittleEndian.Uint64(b[i:])
-		case i+8 <= cap(b): // a character that is cut off goes on with zeros
-			w = binary.LittleEndian.Uint64(b[i:i+8]) & (1<<(8*left) - 1)
-		default:
-			return utf8.Valid(b[i:])
-		}
-		high := w & topBits
-		if high&0x80 == 0 {
-			if high != 0 {
-				i += bits.TrailingZeros64(high) >> 3
-			} else if i += 8; i < len(b) {
-				i += plainPrefix(b[i:])
-			}
+	state := uint64(0)
+	for ; i+16 <= len(b); i += 16 {
+		x, y := binary.LittleEndian.Uint64(b[i:]), binary.LittleEndian.Uint64(b[i+8:])
+		if (x|y)&topBits == 0 && state&63 == utf8Whole {
 			continue
 		}
-		n := 6
-		if !threes(w) {
-			if n = character(w); n == 0 {
-				var r rune
-				if r, n = utf8.DecodeRune(b[i:]); r == utf8.RuneError && n == 1 {
-					return false
-				}
-			}
-		}
-		i += n
+		state = utf8Step(utf8Step(state, x), y)
 	}
-	return true
+	for ; i+8 <= len(b); i += 8 {
+		state = utf8Step(state, binary.LittleEndian.Uint64(b[i:]))
+	}
+	switch left := len(b) - i; {
+	case left == 0:
+	case i+8 <= cap(b): // a character that is cut off goes on with zeros
+		state = utf8Step(state, binary.LittleEndian.Uint64(b[i:i+8])&(1<<(8*left)-1))
+	default:
+		for _, c := range b[i:] {
+			state = utf8Steps[c] >> (state & 63)
+		}
+	}
+	return state&63 == utf8Whole
 }
 
-// character returns the length of the character that w begins with, which is not ASCII; 0 if
-// it takes a closer look.
-func character(w uint64) int {
-	switch {
-	case w&0xC0C0F0 == 0x8080E0:
-		if lead := w & 0x0F; lead != 0 && lead != 0x0D { // neither longer than it has to be nor a surrogate
-			return 3
-		}
-	case w&0xC0E0 == 0x80C0:
-		if w&0x1E != 0 {
-			return 2
-		}
-	case w&0xC0C0C0F8 == 0x808080F0:
-		if lead := w & 0x07; lead != 0 && lead < 4 || lead == 0 && w&0x3000 != 0 {
-			return 4
+// utf8Step returns the state after the eight bytes of w.
+func utf8Step(state, w uint64) uint64 {
+	state = utf8Steps[uint8(w)] >> (state & 63)
+	state = utf8Steps[uint8(w>>8)] >> (state & 63)
+	state = utf8Steps[uint8(w>>16)] >> (state & 63)
+	state = utf8Steps[uint8(w>>24)] >> (state & 63)
+	state = utf8Steps[uint8(w>>32)] >> (state & 63)
+	state = utf8Steps[uint8(w>>40)] >> (state & 63)
+	state = utf8Steps[uint8(w>>48)] >> (state & 63)
+	return utf8Steps[uint8(w>>56)] >> (state & 63)
+}
+
+// The states of UTF-8: what may come next (Unicode 15, table 3-7). Each is six bits of a word.
+const (
+	utf8Whole  = 6 * iota // a character ended
+	utf8Broken            // never again valid
+	utf8One               // 80 to BF, the last byte
+	utf8Two               // 80 to BF, and one more
+	utf8Three             // 80 to BF, and two more
+	utf8E0                // A0 to BF, and one more
+	utf8ED                // 80 to 9F, and one more
+	utf8F0                // 90 to BF, and two more
+	utf8F4                // 80 to 8F, and two more
+)
+
+// utf8Steps has the next state for every byte and state before.
+var utf8Steps = func() (steps [256]uint64) { //nolint:gochecknoglobals // a table
+	set := func(state uint, from, to int, next uint64) {
+		for c := from; c <= to; c++ {
+			steps[c] = steps[c]&^(63<<state) | next<<state
 		}
 	}
-	return 0
-}
+	for state := uint(utf8Whole); state <= utf8F4; state += 6 {
+		set(state, 0, 255, utf8Broken)
+	}
+	set(utf8Whole, 0, 0x7F, utf8Whole)
+	set(utf8Whole, 0xC2, 0xDF, utf8One)
+	set(utf8Whole, 0xE0, 0xEF, utf8Two)
+	set(utf8Whole, 0xE0, 0xE0, utf8E0)
+	set(utf8Whole, 0xED, 0xED, utf8ED)
+	set(utf8Whole, 0xF0, 0xF0, utf8F0)
+	set(utf8Whole, 0xF1, 0xF3, utf8Three)
+	set(utf8Whole, 0xF4, 0xF4, utf8F4)
+	set(utf8One, 0x80, 0xBF, utf8Whole)
+	set(utf8Two, 0x80, 0xBF, utf8One)
+	set(utf8Three, 0x80, 0xBF, utf8Two)
+	set(utf8E0, 0xA0, 0xBF, utf8One)
+	set(utf8ED, 0x80, 0x9F, utf8One)
+	set(utf8F0, 0x90, 0xBF, utf8Two)
+	set(utf8F4, 0x80, 0x8F, utf8Two)
+	return steps
+}()
 
 // validWide returns the index of a character up to which b is valid, or -1 if it is not.
 func validWide(b []byte) int {
@@ -91,29 +118,4 @@ func validWide(b []byte) int {
 		}
 	}
 	return head - 3 + at
-}
-
-// threes tells whether w begins with two characters of three bytes, of which neither is
-// longer than it has to be or a surrogate: their first bytes are E1 to EF, but not ED.
-func threes(w uint64) bool {
-	const form, mask = 0x8080E08080E0, 0xC0C0F0C0C0F0
-	const nibbles, carry = 0x0F00000F, 0x10000010
-	a := w & nibbles
-	b := a ^ 0x0D00000D
-	return w&mask == form && (a+nibbles)&(b+nibbles)&carry == carry
-}
-
-// plainPrefix returns the length of the longest prefix of b that is a multiple of 32 bytes
-// and ASCII.
-func plainPrefix(b []byte) int {
-	i := 0
-	for ; i+32 <= len(b); i += 32 {
-		w := b[i : i+32 : i+32]
-		a, c := binary.LittleEndian.Uint64(w), binary.LittleEndian.Uint64(w[8:])
-		d, e := binary.LittleEndian.Uint64(w[16:]), binary.LittleEndian.Uint64(w[24:])
-		if (a|c|d|e)&topBits != 0 {
-			break
-		}
-	}
-	return i
 }
