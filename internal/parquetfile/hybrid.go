@@ -16,7 +16,7 @@ func appendHybrid[T uint8 | uint32](dst []byte, v []T, width int) []byte {
 			continue
 		}
 		n := min(8, len(v)) // groups of 8, until a run is worth a header of its own
-		for n < len(v) && run(v[n:min(len(v), n+long)]) < min(long, len(v)-n) {
+		for n = unlike(v, n); n < len(v) && run(v[n:min(len(v), n+long)]) < min(long, len(v)-n); n = unlike(v, n) {
 			n = min(n+8, len(v))
 		}
 		dst = binary.AppendUvarint(dst, uint64((n+7)/8)<<1|1)
@@ -40,6 +40,17 @@ func appendRun(dst []byte, v uint32, n, width int) []byte {
 // the header of what follows counted.
 func longRun(width int) int { return 8 + (32/width+7)&^7 }
 
+// unlike returns where, from n on by groups of 8, there are not 8 bytes any more that differ:
+// mostly they do, and no run has to be looked for.
+func unlike[T uint8 | uint32](v []T, n int) int {
+	if b, ok := any(v).([]uint8); ok {
+		for n+8 <= len(b) && binary.LittleEndian.Uint64(b[n:]) != uint64(b[n])*eachByte {
+			n += 8
+		}
+	}
+	return n
+}
+
 // run returns how many values at the start of v are equal.
 func run[T uint8 | uint32](v []T) int {
 	if len(v) < 2 || v[1] != v[0] {
@@ -47,7 +58,7 @@ func run[T uint8 | uint32](v []T) int {
 	}
 	n := 2
 	if b, ok := any(v).([]uint8); ok {
-		word := uint64(b[0]) * 0x0101010101010101
+		word := uint64(b[0]) * eachByte
 		for n+8 <= len(b) {
 			if x := binary.LittleEndian.Uint64(b[n:]) ^ word; x != 0 {
 				return n + bits.TrailingZeros64(x)/8
@@ -68,11 +79,14 @@ func pack[T uint8 | uint32](dst []byte, v []T, width int) []byte {
 	at := len(dst)
 	dst = grow(dst, size+16) // words are written whole
 	out := dst[at:]
-	if b, ok := any(v).([]uint8); ok && width == 1 {
-		for len(b) >= 8 {
-			// Byte i is 0 or 1; the product has it as bit 56+i.
-			out[0] = byte(binary.LittleEndian.Uint64(b) * 0x0102040810204080 >> 56)
-			b, out = b[8:], out[1:]
+	if b, ok := any(v).([]uint8); ok {
+		w := width & 63
+		for len(b) >= 8 { // 8 values of a word move together, by twos
+			x := binary.LittleEndian.Uint64(b)
+			x = x&0x00ff00ff00ff00ff | x>>8&0x00ff00ff00ff00ff<<w
+			x = x&0x0000ffff0000ffff | x>>16&0x0000ffff0000ffff<<(2*w&63)
+			binary.LittleEndian.PutUint64(out, x&0xffffffff|x>>32<<(4*w&63))
+			b, out = b[8:], out[width:]
 		}
 		v = v[len(v)-len(b):]
 	}
