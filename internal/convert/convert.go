@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -320,17 +321,23 @@ func (c *pass) drop() {
 	c.held = nil
 }
 
-func (c *pass) input(ctx context.Context, name string) error {
+func (c *pass) input(ctx context.Context, name string) (err error) {
 	in, err := openInput(name, c.opt.Stdin)
 	if err != nil {
 		return err
 	}
 	defer in.close()
-	l := lines{in: in, buf: c.buf, next: 1}
+	l := lines{in: in, view: newView(in, windowBytes), buf: c.buf, next: 1}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if len(l.buf) < 2*blockBytes {
 			c.buf = l.buf
 		}
+		if reason := recover(); reason != nil {
+			err = l.recovered(reason)
+			c.given, c.Converter.dec = nil, nil // which stopped in the middle
+		}
+		l.close()
 	}()
 	read, stored := c.fig.JSONBytes, c.fig.InputBytes
 	for more := true; more; {

@@ -334,8 +334,22 @@ func TestLines(t *testing.T) {
 			text.WriteByte('\n')
 		}
 	}
-	for _, keep := range []bool{false, true} {
-		l := lines{in: &input{r: bytes.NewReader(text.Bytes())}, next: 1}
+	name := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(name, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		in, keep, window := &input{r: bytes.NewReader(text.Bytes())}, i%2 == 0, 0
+		if i >= 2 {
+			var err error
+			if in, err = openInput(name, nil); err != nil {
+				t.Fatal(err)
+			}
+			defer in.close()
+			window = 64 << 10
+		}
+		l := lines{in: in, view: newView(in, window), next: 1}
+		defer l.close()
 		got := 0
 		for batch := -1; batch != 0; {
 			l.begin(keep)
@@ -373,6 +387,74 @@ func TestLines(t *testing.T) {
 		}
 		if got != len(want) || l.read != int64(text.Len()) {
 			t.Errorf("%d lines of %d, %d bytes of %d", got, len(want), l.read, text.Len())
+		}
+	}
+}
+
+// TestView: a file that is looked at becomes the same as one that is read, and if it gets shorter
+// that is told.
+func TestView(t *testing.T) {
+	var text bytes.Buffer
+	for i := 0; text.Len() < 5*windowBytes; i++ {
+		fmt.Fprintf(&text, "{\"a\":%d,\"b\":\"text %d\"}\n", i, i%1000)
+		if i%1000 == 0 {
+			fmt.Fprintf(&text, "{\"a\":\n")
+		}
+		if i == 50_000 {
+			fmt.Fprintf(&text, "{\"b\":%q}\n", strings.Repeat("long", windowBytes/4))
+		}
+	}
+	dir := t.TempDir()
+	in, out, bad := filepath.Join(dir, "in"), filepath.Join(dir, "out"), filepath.Join(dir, "bad")
+	if err := os.WriteFile(in, text.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(parquetfile.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ, err := schema.ParseType("struct<a: long, b: string>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*schema.Schema{nil, schema.Numbered(nil, &schema.Schema{Fields: typ.Fields})} {
+		files := map[string]string{}
+		for _, name := range []string{in, Stdio} {
+			fig, err := c.Run(t.Context(), Options{Inputs: []string{name}, Stdin: bytes.NewReader(text.Bytes()), Output: out, Rejects: bad, Schema: s})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fig.JSONBytes != int64(text.Len()) || fig.InputBytes < fig.JSONBytes || fig.Rejects == 0 {
+				t.Errorf("%s: %+v of %d bytes", name, fig, text.Len())
+			}
+			for _, name := range []string{out, bad} {
+				b, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b = bytes.ReplaceAll(b, []byte(in), []byte("standard input"))
+				if files[name] == "" {
+					files[name] = string(b)
+				} else if files[name] != string(b) {
+					t.Errorf("%s is not the same", name)
+				}
+				if err := os.Remove(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		shorter := Options{Inputs: []string{in}, Output: out, Rejects: bad, Schema: s, Progress: func(Figures) { _ = os.Truncate(in, 0) }}
+		if _, err := c.Run(t.Context(), shorter); err == nil || !strings.Contains(err.Error(), "shorter") {
+			t.Errorf("a file that gets shorter: %v", err)
+		}
+		if _, err := os.Stat(out); err == nil {
+			t.Error("there is an output of a file that got shorter")
+		}
+		if err := os.WriteFile(in, text.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Run(t.Context(), Options{Inputs: []string{in}, Output: out, Rejects: bad, Schema: s}); err != nil {
+			t.Errorf("the next file: %v", err)
 		}
 	}
 }

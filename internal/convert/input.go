@@ -27,6 +27,7 @@ const Stdio = "-"
 type input struct {
 	name   string
 	file   *os.File // nil: standard input
+	plain  bool     // it is not compressed
 	r      io.Reader
 	close  func()
 	stored *counter // bytes as they are stored
@@ -73,7 +74,7 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 			in.r, in.close = z, func() { z.Close(); shut() }
 		}
 	default:
-		err = nil
+		in.plain, err = true, nil
 	}
 	if err != nil {
 		in.close()
@@ -85,12 +86,14 @@ func openInput(name string, stdin io.Reader) (*input, error) {
 // lines hands out the lines of an input as they are read.
 type lines struct {
 	in    *input
-	buf   []byte
-	keep  bool // what is handed out stays where it is until the next batch
-	batch int  // where the batch begins, if it is kept
-	from  int  // of the next line
-	whole int  // where the last line that is there as a whole ends
-	to    int  // from..to is read and not handed out; buf grows for long lines
+	view  *view  // what is looked at of a large file; nil: it is read, into buf
+	buf   []byte // it grows for long lines
+	text  []byte // of buf or view
+	keep  bool   // what is handed out stays where it is until the next batch
+	batch int    // where the batch begins, if it is kept
+	from  int    // of the next line
+	whole int    // where the last line that is there as a whole ends
+	to    int    // from..to is there and not handed out
 	end   error
 	next  int64 // number of the next line, from 1
 	read  int64 // bytes handed out, line feeds included
@@ -117,7 +120,7 @@ func (l *lines) more() (text []byte, err error) {
 			l.whole = l.to
 		}
 	}
-	return l.buf[l.from:l.whole], nil
+	return l.text[l.from:l.whole], nil
 }
 
 // took says that so many bytes and lines of what more returned are handed out.
@@ -128,16 +131,25 @@ func (l *lines) took(n, lines int) {
 }
 
 // kept returns what was handed out of a batch that is kept.
-func (l *lines) kept() []byte { return l.buf[l.batch:l.from] }
+func (l *lines) kept() []byte { return l.text[l.batch:l.from] }
 
 // fill reads more. It reports false if there is no room for it in a batch that is kept.
 func (l *lines) fill() (ok bool, err error) {
-	if !l.keep || l.batch == l.from { // what was handed out is not needed any more
-		l.to = copy(l.buf, l.buf[l.from:l.to])
-		l.batch, l.from, l.whole = 0, 0, 0
-	}
+	free := !l.keep || l.batch == l.from // what was handed out is not needed any more
 	if l.to-l.from > maxLine {
 		return false, fmt.Errorf("%s: line %d is longer than %d MiB: it is no JSON line, or has to be cut", l.in.name, l.next, maxLine>>20)
+	}
+	if l.view != nil {
+		if !free {
+			return false, nil
+		}
+		if ok, err := l.slide(); ok || err != nil {
+			return ok, err
+		}
+	}
+	if free {
+		l.to = copy(l.buf, l.text[l.from:l.to])
+		l.batch, l.from, l.whole, l.text = 0, 0, 0, l.buf
 	}
 	room := len(l.buf) - schema.Padding - l.to
 	if room <= 0 {
@@ -145,12 +157,18 @@ func (l *lines) fill() (ok bool, err error) {
 			return false, nil
 		}
 		l.buf = append(l.buf, make([]byte, max(blockBytes+schema.Padding, len(l.buf)))...)
-		room = len(l.buf) - schema.Padding - l.to
+		l.text, room = l.buf, len(l.buf)-schema.Padding-l.to
 	}
 	n, err := l.in.r.Read(l.buf[l.to : l.to+min(room, readBytes)])
-	if feed := bytes.LastIndexByte(l.buf[l.to:l.to+n], '\n'); feed >= 0 {
-		l.whole = l.to + feed + 1
-	}
-	l.to, l.end = l.to+n, err
+	l.came(l.to+n, l.to)
+	l.end = err
 	return true, nil
+}
+
+// came notes that there is text up to a place, of which that up to before was there.
+func (l *lines) came(to, before int) {
+	if feed := bytes.LastIndexByte(l.text[before:to], '\n'); feed >= 0 {
+		l.whole = before + feed + 1
+	}
+	l.to = to
 }
