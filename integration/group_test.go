@@ -11,11 +11,13 @@ import (
 // TestWorkersComeAndGo moves records into a table with two or three workers in one group: some are killed, some asked to
 // stop, some put to sleep beyond their session and woken again, and new ones join.
 func TestWorkersComeAndGo(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for _, c := range []struct {
 		place   string
 		workers int
 	}{{"sqlite", 2}, {"sqlite", 3}, {"rest-s3", 3}} {
 		t.Run(fmt.Sprintf("%s/%d", c.place, c.workers), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, c.place, sized(*records, 20_000))
 			w.configure("", "")
 			var crew []*worker
@@ -89,8 +91,10 @@ func without(crew []*worker, p *worker) []*worker {
 // file when the first with the new one starts. Each record must be in one table, the one that was in force at its
 // position.
 func TestRoutesChangeMidStream(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for _, place := range []string{"sqlite", "rest-s3"} {
 		t.Run(place, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, place, sized(*records, 20_000))
 			half := sized(*kills, 2) / 2
 			cuts := 2*half + 2

@@ -14,6 +14,7 @@ const (
 // TestKillLoop moves records into a table while the worker is killed over and over, half the times at random and half in
 // the middle of a commit, and wants every record there exactly once.
 func TestKillLoop(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for _, c := range []struct {
 		place   string
 		records int
@@ -25,6 +26,7 @@ func TestKillLoop(t *testing.T) {
 		{"rest", 20_000, 3},
 	} {
 		t.Run(c.place, func(t *testing.T) {
+			t.Parallel()
 			kills := sized(*kills, c.kills)
 			w := newWorld(t, c.place, sized(*records, c.records))
 			w.killLoop(0, kills, kills)

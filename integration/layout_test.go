@@ -11,8 +11,11 @@ import (
 // Engines that share no code with the program must find the same rows there, through
 // their own idea of row ids, partition values, bounds and sort orders.
 func TestKillLoopLayouts(t *testing.T) {
+	t.Parallel() // it waits more than it computes
+
 	for _, place := range []string{"sqlite"} { // many small files: three minutes a place, most of them the engines'
 		t.Run(place, func(t *testing.T) {
+			t.Parallel()
 			kills := sized(*kills, 2)
 			w := newWorld(t, place, sized(*records, 10_000))
 			w.place.sink += fmt.Sprintf(`
