@@ -320,7 +320,7 @@ func (r *reader) init(cut *cutter, s *Schema, opt *Options) {
 func (r *reader) begin(s *Schema) {
 	r.root.reset()
 	r.rescued.reset()
-	r.news, r.kept = false, 0
+	r.news, r.kept, r.lined = false, 0, false
 	var fields []Field
 	if s != nil {
 		fields = s.Fields

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// batch is what Begin began.
+// lineBatch is what Begin began.
 type lineBatch struct {
 	table  *table
 	schema *Schema

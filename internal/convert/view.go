@@ -3,6 +3,7 @@ package convert
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"syscall"
 
@@ -89,7 +90,7 @@ func (l *lines) recovered(reason any) error {
 		runtime.Error
 		Addr() uintptr
 	})
-	if !ok || l.view == nil {
+	if !ok || l.view == nil || fault.Addr()-reflect.ValueOf(l.view.text).Pointer() >= uintptr(len(l.view.text)) {
 		panic(reason)
 	}
 	return fmt.Errorf("read %s: after line %d: the file became shorter while it was read, or cannot be read: %w", l.in.name, l.next-1, fault)
