@@ -10,8 +10,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
-// A Vector is a column, or a part of one, as Arrow lays it out. Its memory belongs to the
-// record batch that it is of.
+// A Vector is a column, or a part of one, as Arrow lays it out unless it is Packed. Its memory
+// belongs to the record batch that it is of.
 type Vector struct {
 	Len    int
 	Nulls  int     // if it is Len, there is nothing in what follows
@@ -20,13 +20,15 @@ type Vector struct {
 	Ends   []int32 // String, Binary, List, Map: Len+1 of them, where a row begins and, one later, ends
 	Data   []byte  // texts and bytes one after the other; a Bool's bits; else the values, as wide as they are, from the first row on
 	Kids   []Vector
-	// Packed says that Ends and Data have the rows with a value and no others, as they follow
-	// each other: a batch of a [Decoder] has no room for what is not there.
-	Packed bool
 	// Kids are the fields of a struct, each with Len rows; the elements of a list; the keys and
 	// the values of a map; or, if Dictionary is true, the texts that Data has the indexes of, as
 	// int32.
 	Dictionary bool
+
+	// Packed says that Ends and Data have the rows with a value and no others, Len-Nulls of
+	// them as they follow each other: a batch of a [Decoder] has no room for what is not there,
+	// but for a list or a map, whose Ends are those of all rows.
+	Packed bool
 
 	at int // of its memory in that of a Batch
 }

@@ -335,7 +335,7 @@ func (c *pass) input(ctx context.Context, name string) (err error) {
 		}
 		if reason := recover(); reason != nil {
 			err = l.recovered(reason)
-			c.given, c.Converter.dec = nil, nil // which stopped in the middle
+			c.given = nil // its decoder stopped in the middle
 		}
 		l.close()
 	}()
