@@ -61,9 +61,10 @@ func (r *reader) decimal(f *node, row, i, end int) int {
 		r.widen(f, &Type{Kind: Decimal, Precision: precision, Scale: t.Scale})
 		return misfit
 	}
-	f.reserve(row + 1)
-	f.words[2*row], f.words[2*row+1] = v.LowBits(), uint64(v.HighBits())
-	f.n = row + 1
+	at := f.count
+	f.reserve(at + 1)
+	f.words[2*at], f.words[2*at+1] = v.LowBits(), uint64(v.HighBits())
+	f.n, f.count = row+1, at+1
 	return end
 }
 
@@ -106,13 +107,14 @@ func (r *reader) blob(f *node, row, i int) int {
 		r.scratch, _ = unescape(r.scratch[:0], text)
 		text = r.scratch
 	}
-	f.reserve(row + 1)
+	at := f.count
+	f.reserve(at + 1)
 	var ok bool
 	switch f.kind {
 	case UUID:
-		ok = parseUUID(f.data[16*row:16*row+16], text)
+		ok = parseUUID(f.data[16*at:16*at+16], text)
 	case Fixed:
-		ok = decodeFixed(f.data[f.width*row:f.width*(row+1)], text)
+		ok = decodeFixed(f.data[f.width*at:f.width*(at+1)], text)
 	default: // Binary
 		was := len(f.data)
 		var err error
@@ -120,13 +122,13 @@ func (r *reader) blob(f *node, row, i int) int {
 			f.data = f.data[:was]
 			return misfit
 		}
-		f.ends[row+1] = int32(len(f.data))
+		f.ends[at+1] = int32(len(f.data))
 		ok = true
 	}
 	if !ok {
 		return misfit
 	}
-	f.n = row + 1
+	f.n, f.count = row+1, at+1
 	return e + 1
 }
 

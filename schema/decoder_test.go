@@ -384,3 +384,23 @@ func TestStrays(t *testing.T) {
 		t.Errorf("a key twice: %v", o.Rejects)
 	}
 }
+
+// TestSparseColumnsAreSmall: columns take memory for the values that they have, and a bit for
+// every row.
+func TestSparseColumnsAreSmall(t *testing.T) {
+	var s Schema
+	for i := range 100 {
+		s.Fields = append(s.Fields, Field{ID: i + 1, Name: fmt.Sprintf("c%d", i), Type: &Type{Kind: []Kind{Long, String, Bool, Double}[i%4]}})
+	}
+	const rows = 10_000
+	units := make([][]byte, rows)
+	for i := range units {
+		units[i] = fmt.Appendf(nil, `{"c%d":%s}`, i%100, []string{"7", `"a"`, "true", "0.5"}[i%4])
+	}
+	d := NewDecoder(Options{})
+	o := d.Decode(units, &s, nil)
+	defer o.Data.Release()
+	if values := rows / 100; o.RescuedRows > 0 || d.tables[0].held > 100*(4*8*values+rows/2) {
+		t.Errorf("%d bytes are held, %d rows are rescued", d.tables[0].held, o.RescuedRows)
+	}
+}

@@ -1,8 +1,6 @@
 package schema
 
 import (
-	"math/bits"
-
 	"github.com/apache/arrow-go/v18/arrow"
 )
 
@@ -20,18 +18,18 @@ func aligned(n int) int { return (n + alignment - 1) &^ (alignment - 1) }
 
 // size returns how much memory the cells of rows of n take.
 func (n *node) size(rows int) int {
-	if n.n == 0 {
+	if n.nulls == rows || n.n == 0 {
 		return 0
 	}
-	size, values := 0, rows-n.nulls
+	size := 0
 	if n.nulls > 0 {
 		size = aligned(bitmapBytes(rows))
 	}
 	switch n.kind {
 	case Bool:
-		return size + aligned(bitmapBytes(values))
+		return size + aligned(bitmapBytes(n.count))
 	case String, Binary:
-		return size + aligned(4*(values+1)) + aligned(len(n.data))
+		return size + aligned(4*(n.count+1)) + aligned(len(n.data))
 	case List, Map:
 		below := int(n.ends[rows])
 		size += aligned(4 * (rows + 1))
@@ -43,7 +41,7 @@ func (n *node) size(rows int) int {
 			size += kid.size(rows)
 		}
 	default:
-		return size + aligned(n.cellBytes()*values)
+		return size + aligned(n.cellBytes()*n.count)
 	}
 	return size
 }
@@ -96,7 +94,7 @@ func (n *node) vectors() int {
 // vector lays rows of n out in v.
 func (l *layout) vector(v *Vector, n *node, rows int) {
 	*v = Vector{Len: rows, Nulls: rows}
-	if n.n == 0 || rows == 0 {
+	if n.nulls == rows || n.n == 0 {
 		return
 	}
 	v.Nulls, v.at = n.nulls, l.used
@@ -105,10 +103,6 @@ func (l *layout) vector(v *Vector, n *node, rows int) {
 		copy(v.Valid, arrow.Uint64Traits.CastToBytes(n.valid))
 	}
 	switch n.kind {
-	case Bool:
-		l.bits(v, n)
-	case String, Binary:
-		l.texts(v, n)
 	case List, Map:
 		l.ends(v, n, rows)
 		v.Kids = l.kids(len(n.kids))
@@ -127,87 +121,38 @@ func (l *layout) vector(v *Vector, n *node, rows int) {
 			v.Kids[i] = Vector{Len: rows, Nulls: rows}
 		}
 	default:
-		l.cells(v, n)
+		l.values(v, n)
 	}
 }
 
-func (l *layout) ends(v *Vector, n *node, rows int) {
-	b := l.take(4 * (rows + 1))
-	copy(b, arrow.Int32Traits.CastToBytes(n.ends[:rows+1]))
+func (l *layout) ends(v *Vector, n *node, values int) {
+	b := l.take(4 * (values + 1))
+	copy(b, arrow.Int32Traits.CastToBytes(n.ends[:values+1]))
 	v.Ends = arrow.Int32Traits.CastFromBytes(b)
 }
 
-// texts lays out texts and bytes.
-func (l *layout) texts(v *Vector, n *node) {
-	if n.nulls == 0 {
-		l.ends(v, n, v.Len)
-	} else {
-		v.Packed = true
-		v.Ends = arrow.Int32Traits.CastFromBytes(l.take(4 * (v.Len - n.nulls + 1)))
-		v.Ends[0] = 0
-		k := 1
-		for i, w := range n.valid[:(v.Len+63)>>6] {
-			for ends := n.ends[i<<6+1:]; w != 0; w &= w - 1 {
-				v.Ends[k] = ends[bits.TrailingZeros64(w)]
-				k++
-			}
-		}
-	}
-	v.Data = l.take(len(n.data))
-	copy(v.Data, n.data)
-}
-
-// bits lays out booleans.
-func (l *layout) bits(v *Vector, n *node) {
-	v.Data = l.take(bitmapBytes(v.Len - n.nulls))
-	if n.nulls == 0 {
-		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
-		return
-	}
-	v.Packed = true
-	clear(v.Data)
-	k := 0
-	for i, w := range n.valid[:(v.Len+63)>>6] {
-		for ; w != 0; w &= w - 1 {
-			v.Data[k>>3] |= byte(n.words[i]>>bits.TrailingZeros64(w)&1) << (k & 7)
-			k++
-		}
-	}
-}
-
-// cells lays out values of fixed size.
-func (l *layout) cells(v *Vector, n *node) {
-	size := n.cellBytes()
-	v.Data = l.take(size * (v.Len - n.nulls))
+// values lays out what n has of a kind that keeps values.
+func (l *layout) values(v *Vector, n *node) {
 	v.Packed = n.nulls > 0
-	switch {
-	case n.kind == Int || n.kind == Float || n.kind == Date:
-		dst, k := arrow.Uint32Traits.CastFromBytes(v.Data), 0
-		for from, to := range v.runs() {
-			for _, w := range n.words[from:to] {
-				dst[k] = uint32(w)
-				k++
-			}
-		}
-	case n.nulls == 0 && n.width == 0:
-		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
-	case n.nulls == 0:
+	switch n.kind {
+	case String, Binary:
+		l.ends(v, n, n.count)
+		v.Data = l.take(len(n.data))
 		copy(v.Data, n.data)
-	case size == 8:
-		dst, k := arrow.Uint64Traits.CastFromBytes(v.Data), 0
-		for i, w := range n.valid[:(v.Len+63)>>6] {
-			for cells := n.words[i<<6:]; w != 0; w &= w - 1 {
-				dst[k] = cells[bits.TrailingZeros64(w)]
-				k++
-			}
+	case Bool:
+		v.Data = l.take(bitmapBytes(n.count))
+		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+	case Int, Float, Date:
+		v.Data = l.take(4 * n.count)
+		dst := arrow.Uint32Traits.CastFromBytes(v.Data)
+		for i, w := range n.words[:len(dst)] {
+			dst[i] = uint32(w)
 		}
+	case UUID, Fixed:
+		v.Data = l.take(n.width * n.count)
+		copy(v.Data, n.data)
 	default:
-		src, dst := n.data, v.Data
-		if n.width == 0 {
-			src = arrow.Uint64Traits.CastToBytes(n.words)
-		}
-		for from, to := range v.runs() {
-			dst = dst[copy(dst, src[size*from:size*to]):]
-		}
+		v.Data = l.take(n.cellBytes() * n.count)
+		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
 	}
 }

@@ -4,9 +4,9 @@ import "math/bits"
 
 // A node is one place in a schema and the cells laid out for it so far.
 //
-// Rows without a value cost nothing when they pass: n is the number of rows that
-// are filled, and what the gap up to a row needs is done when the next value
-// comes, or at the end of the batch. n beyond the current row means that the row
+// Rows without a value cost nothing when they pass: values follow each other without room for
+// what is not there, n is the number of rows that are filled, and what the gap up to a row needs is
+// done when the next value comes, or at the end of the batch. n beyond the current row means that the row
 // has a value already, which is how repeated keys are found. Nor does a row that has a
 // value need more than that, where the row before had one: the bitmap is filled by runs.
 // That is cheap where nearly all rows have a value; elsewhere nobody can foresee whether
@@ -15,20 +15,20 @@ type node struct {
 	// What every value needs comes first, in two cache lines.
 	kind   Kind
 	sparse uint8 // 1: many rows of the last batch had no value, and valid is filled row by row
-	place  int32 // index among its parent's places
-	follow int32 // the place of the key that mostly comes after this one
-	far    int32 // a place that is far from this one, whose key came after this one once
 	n      int
 	run    int      // the rows from run to n-1 have a value, and are not in valid yet
+	count  int      // values, of a kind that keeps values: one for each of the first n rows that has one
 	valid  []uint64 // bitmap, zeros from run on; as long as it has to be
 	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
-	ends   []int32  // String, Binary, List, Map: where row i ends is ends[i+1]; of texts, only for rows that hold one
+	ends   []int32  // String, Binary: where value i ends is ends[i+1]; List, Map: where row i ends
 	data   []byte   // String, Binary; UUID, Fixed: width bytes each
 
+	place    int32  // index among its parent's places
+	follow   int32  // the place of the key that mostly comes after this one
+	far      int32  // a place that is far from this one, whose key came after this one once
 	nulls    int    // of the rows, once finish has counted them
 	field    *Field // nil: the record itself
 	key      string // the object key that fills it
-	literal  string // the same as it is mostly written: "key":
 	parent   *node
 	at       int     // index among the fields of a struct
 	depth    int     // objects and arrays around the value
@@ -57,9 +57,6 @@ const nodeBytes = 384
 // init makes n the node of a field, and builds those below it.
 func (n *node) init(f *Field, key string, parent *node, declared *Type) {
 	*n = node{field: f, kind: f.Type.Kind, key: key, parent: parent, depth: parent.depth}
-	if parent.kind == Struct {
-		n.literal = `"` + string(appendQuoted(nil, []byte(key))) + `":`
-	}
 	n.fixed = declared != nil
 	switch n.kind {
 	case UUID:
@@ -181,11 +178,12 @@ func (n *node) setNull(row int) {
 
 // setWord makes v the value of the row, which is next.
 func (n *node) setWord(row int, v uint64) {
-	if row >= len(n.words) {
-		n.grow(row)
+	at := n.count
+	if at >= len(n.words) {
+		n.grow(at)
 	}
-	n.words[row] = v
-	n.n = row + 1
+	n.words[at] = v
+	n.n, n.count = row+1, at+1
 }
 
 // end ends the list or map of the row, which is next.
@@ -194,43 +192,39 @@ func (n *node) end(row, at int) {
 	n.n = row + 1
 }
 
-// reserve makes room for so many rows.
-func (n *node) reserve(rows int) {
+// reserve makes room for so many values, or rows of lists or maps.
+func (n *node) reserve(values int) {
 	var has bool
 	switch n.kind {
 	case String, Binary, List, Map:
-		has = rows < len(n.ends)
-	case Bool:
-		has = rows <= 64*len(n.words)
+		has = values < len(n.ends)
 	case Decimal:
-		has = 2*rows <= len(n.words)
+		has = 2*values <= len(n.words)
 	case UUID, Fixed:
-		has = n.width*rows <= len(n.data)
-	case Struct:
-		has = true
+		has = n.width*values <= len(n.data)
 	default:
-		has = rows <= len(n.words)
+		has = true // setWord and the like look themselves
 	}
 	if !has {
-		n.grow(rows)
+		n.grow(values)
 	}
 }
 
-// grow makes room for a row, and for as many again.
-func (n *node) grow(row int) {
-	rows := max(128, 2*(row+1)) &^ 63
+// grow makes room for the value at, and for as many again.
+func (n *node) grow(at int) {
+	values := max(128, 2*(at+1)) &^ 63
 	switch n.kind {
 	case String, Binary, List, Map:
-		n.ends = extend(n.ends, rows+1)
+		n.ends = extend(n.ends, values+1)
 	case Bool:
-		n.words = extend(n.words, rows>>6)
+		n.words = extend(n.words, values>>6)
 	case Decimal:
-		n.words = extend(n.words, 2*rows)
+		n.words = extend(n.words, 2*values)
 	case UUID, Fixed:
-		n.data = extend(n.data, n.width*rows)
+		n.data = extend(n.data, n.width*values)
 	case Struct:
 	default:
-		n.words = extend(n.words, rows)
+		n.words = extend(n.words, values)
 	}
 }
 
@@ -238,22 +232,13 @@ func extend[T any](s []T, n int) []T {
 	return append(s, make([]T, n-len(s))...)
 }
 
-// textEnd returns where the texts of the rows before row end.
-func (n *node) textEnd(row int) int32 {
-	if row > n.run {
-		return n.ends[row]
+// valuesFrom returns how many of the rows from row on have a value.
+func (n *node) valuesFrom(row int) int {
+	values := max(n.n-max(n.run, row), 0)
+	for i := row; i < min(n.run, n.n, 64*len(n.valid)); i = i&^63 + 64 {
+		values += bits.OnesCount64(n.valid[i>>6] >> (i & 63))
 	}
-	row = min(row, 64*len(n.valid))
-	for at := (row - 1) >> 6; at >= 0; at-- {
-		w := n.valid[at]
-		if stop := row - at<<6; stop < 64 {
-			w &= 1<<stop - 1
-		}
-		if w != 0 {
-			return n.ends[at<<6+bits.Len64(w)]
-		}
-	}
-	return 0
+	return values
 }
 
 // setBits sets the bits from to to-1.
@@ -279,9 +264,8 @@ func clearBits(b []uint64, from, to int) {
 // truncate forgets the rows from row on, and what was begun of them.
 func (n *node) truncate(row int) {
 	keep := min(n.n, row)
-	end := int32(0)
-	if n.kind == String || n.kind == Binary {
-		end = n.textEnd(keep)
+	if n.count > 0 {
+		n.count -= n.valuesFrom(keep)
 	}
 	if keep < n.run {
 		clearBits(n.valid, keep, min(n.run, 64*len(n.valid)))
@@ -305,6 +289,10 @@ func (n *node) truncate(row int) {
 			kid.truncate(end)
 		}
 	case String, Binary:
+		end := int32(0)
+		if n.count > 0 {
+			end = n.ends[n.count]
+		}
 		n.data = n.data[:end]
 	default:
 	}
@@ -321,7 +309,7 @@ func (n *node) held() int {
 
 // tree returns about how much memory n and the nodes below it take themselves.
 func (n *node) tree() int {
-	size := nodeBytes + 2*len(n.literal) + 96 // entries in the parent's byKey and places
+	size := nodeBytes + 2*len(n.key) + 96 // entries in the parent's byKey and places
 	for _, kid := range n.kids {
 		size += kid.tree()
 	}
@@ -331,7 +319,7 @@ func (n *node) tree() int {
 // free forgets all rows and gives their memory back.
 func (n *node) free() {
 	n.valid, n.words, n.ends, n.data = nil, nil, nil, nil
-	n.n, n.run, n.nulls = 0, 0, 0
+	n.n, n.run, n.count, n.nulls = 0, 0, 0, 0
 	for _, kid := range n.kids {
 		kid.free()
 	}
@@ -346,7 +334,7 @@ func (n *node) reset() {
 	if 16*n.nulls > n.n && n.kind != List && n.kind != Map { // which have more to fill
 		n.sparse = 1
 	}
-	n.n, n.run, n.nulls, n.moves = 0, 0, 0, 0
+	n.n, n.run, n.count, n.nulls, n.moves = 0, 0, 0, 0, 0
 	if n.kind == String || n.kind == Binary {
 		n.data = n.data[:0]
 	}
@@ -367,21 +355,22 @@ func (n *node) finish(rows int) {
 	if n.n < rows {
 		n.skipTo(rows)
 	}
-	n.reserve(rows)
-	n.nulls = 0
 	if n.run > 0 { // not all have a value
 		n.mark()
 		if words := (rows + 63) >> 6; words > len(n.valid) {
 			n.valid = extend(n.valid, words)
 		}
-		n.nulls = rows
-		for _, w := range n.valid[:(rows+63)>>6] {
-			n.nulls -= bits.OnesCount64(w)
-		}
 	}
 	below := rows
-	if n.kind == List || n.kind == Map {
+	switch n.kind {
+	case List, Map:
+		n.reserve(rows)
 		below = int(n.ends[rows])
+		n.nulls = rows - n.valuesFrom(0)
+	case Struct:
+		n.nulls = rows - n.valuesFrom(0)
+	default:
+		n.nulls = rows - n.count
 	}
 	for _, kid := range n.kids {
 		kid.finish(below)

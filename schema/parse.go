@@ -138,10 +138,10 @@ func (r *reader) endRescued(row, from int) {
 		if c.n < row {
 			c.skipTo(row)
 		}
-		c.reserve(row + 1)
+		c.reserve(c.count + 1)
 		c.data = append(c.data, '}')
-		c.ends[row+1] = int32(len(c.data))
-		c.n = row + 1
+		c.n, c.count = row+1, c.count+1
+		c.ends[c.count] = int32(len(c.data))
 	}
 }
 
@@ -149,9 +149,6 @@ func (r *reader) endRescued(row, from int) {
 func (r *reader) drop(row int) {
 	r.root.truncate(row)
 	r.rescued.truncate(row)
-	if r.rescued.ends == nil {
-		r.rescued.data = r.rescued.data[:0]
-	}
 }
 
 // object reads the object whose first byte after the brace is at i into row of
@@ -356,7 +353,7 @@ func (r *reader) remember(nd *node, key []byte, row, i int) {
 		return // with escapes it would be found by another text
 	}
 	r.strays++
-	f := &node{key: string(key), literal: string(buf[i:end+1]) + ":", parent: nd, depth: nd.depth, n: row + 1, run: row + 1}
+	f := &node{key: string(key), parent: nd, depth: nd.depth, n: row + 1, run: row + 1}
 	nd.strays = append(nd.strays, f)
 	nd.byKey = newKeyTable(append(slices.Clip(nd.kids), nd.strays...))
 	nd.addPlace(f)
@@ -386,7 +383,7 @@ func (r *reader) rescue(nd *node, key string, i, end int) {
 		return // the row will be read again
 	}
 	open := byte(',')
-	if len(c.data) == 0 || c.ends != nil && len(c.data) == int(c.ends[c.n]) {
+	if len(c.data) == 0 || c.ends != nil && len(c.data) == int(c.ends[c.count]) {
 		open = '{'
 	}
 	c.data = append(c.data, open, '"')
@@ -492,8 +489,9 @@ func (r *reader) text(f *node, row, i int) int {
 	if src.byte(i) != '"' {
 		return 0
 	}
-	if row+1 >= len(f.ends) {
-		f.grow(row)
+	at := f.count + 1
+	if at >= len(f.ends) {
+		f.grow(at)
 	}
 	data := f.data
 	k := len(data)
@@ -527,8 +525,8 @@ func (r *reader) text(f *node, row, i int) int {
 				return invalid
 			}
 			f.data = data[:k]
-			f.ends[row+1] = int32(k)
-			f.n = row + 1
+			f.ends[at] = int32(k)
+			f.n, f.count = row+1, at
 			return i + k + 1
 		case '\\':
 			if e := escapes[src.byte(i+k+1)]; e != 0 { // there is room: a word was written
@@ -564,12 +562,13 @@ func (r *reader) boolean(f *node, row, i int) int {
 	if yes|no == 0 {
 		return misfit
 	}
-	if row>>6 >= len(f.words) {
-		f.grow(row)
+	at := f.count
+	if at>>6 >= len(f.words) {
+		f.grow(at)
 	}
-	word := &f.words[row>>6]
-	*word = *word&^(1<<(row&63)) | yes<<(row&63)
-	f.n = row + 1
+	word := &f.words[at>>6]
+	*word = *word&^(1<<(at&63)) | yes<<(at&63)
+	f.n, f.count = row+1, at+1
 	return i + 5 - int(yes)
 }
 

@@ -5,7 +5,7 @@ import "encoding/binary"
 // place is a field in the order in which the keys of an object mostly come, with the
 // beginning of its key side by side with those of its neighbours.
 type place struct {
-	head, headMask uint64 // the first 8 bytes of the literal, and which of them it has
+	head, headMask uint64 // the first 8 bytes of the key's literal, and which of them it has
 	tail, tailMask uint64 // the second 8 bytes
 	n              int    // bytes of the literal
 	f              *node  // nil: the start of the object, or the end of the places
@@ -49,19 +49,25 @@ func (n *node) addPlace(f *node) {
 
 func placeOf(f *node) place {
 	var word, mask [16]byte
-	n := copy(word[:], f.literal)
+	literal := f.literal()
+	n := copy(word[:], literal)
 	for k := range n {
 		mask[k] = 0xff
 	}
 	p := place{
 		head: binary.LittleEndian.Uint64(word[:]), headMask: binary.LittleEndian.Uint64(mask[:]),
 		tail: binary.LittleEndian.Uint64(word[8:]), tailMask: binary.LittleEndian.Uint64(mask[8:]),
-		f: f, n: len(f.literal),
+		f: f, n: len(literal),
 	}
 	if p.n > 16 {
-		p.literal = sourceOf(append([]byte(f.literal), make([]byte, 8)...))
+		p.literal = sourceOf(append(literal, make([]byte, 8)...))
 	}
 	return p
+}
+
+// literal returns the key as it is mostly written, with its colon.
+func (n *node) literal() []byte {
+	return append(appendQuoted([]byte{'"'}, []byte(n.key)), '"', ':')
 }
 
 // goesOn tells whether the literal, whose first 16 bytes are at i, is there as a whole.

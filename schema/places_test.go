@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -39,7 +40,7 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 	}
 	for i := 1; i < len(n.places)-1; i++ {
 		p := &n.places[i]
-		if int(p.f.place) != i || p.f.literal[:min(8, len(p.f.literal))] != string(headOf(p)) {
+		if int(p.f.place) != i || !bytes.HasPrefix(p.f.literal(), headOf(p)) {
 			t.Fatalf("place %d is that of %q, whose place is %d", i, p.f.key, p.f.place)
 		}
 		if p.next != &n.places[p.f.follow] {

@@ -14,11 +14,15 @@ import (
 // ships with its tests.
 func suite(t *testing.T) map[string][]byte {
 	t.Helper()
-	dir, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/aws/smithy-go").Output()
-	if err != nil {
-		t.Fatalf("where is smithy-go: %v", err)
+	out, err := exec.CommandContext(t.Context(), "go", "mod", "download", "-json", "github.com/aws/smithy-go").Output()
+	var module struct{ Dir string }
+	if err == nil {
+		err = json.Unmarshal(out, &module)
 	}
-	files, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "transport/http/protocol/internal/json/testdata/test_parsing/*.json"))
+	if err != nil {
+		t.Fatalf("where is smithy-go: %v: %s", err, out)
+	}
+	files, err := filepath.Glob(filepath.Join(module.Dir, "transport/http/protocol/internal/json/testdata/test_parsing/*.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +35,7 @@ func suite(t *testing.T) map[string][]byte {
 		cases[strings.TrimSuffix(filepath.Base(f), ".json")] = text
 	}
 	if len(cases) < 300 {
-		t.Fatalf("%d cases in %s: the module has moved them", len(cases), dir)
+		t.Fatalf("%d cases in %s: the module has moved them", len(cases), module.Dir)
 	}
 	return cases
 }
