@@ -61,10 +61,8 @@ func (r *reader) decimal(f *node, row, i, end int) int {
 		r.widen(f, &Type{Kind: Decimal, Precision: precision, Scale: t.Scale})
 		return misfit
 	}
-	at := f.count
-	f.reserve(at + 1)
-	f.words[2*at], f.words[2*at+1] = v.LowBits(), uint64(v.HighBits())
-	f.n, f.count = row+1, at+1
+	f.words = append(f.words, v.LowBits(), uint64(v.HighBits()))
+	f.n = row + 1
 	return end
 }
 
@@ -107,28 +105,26 @@ func (r *reader) blob(f *node, row, i int) int {
 		r.scratch, _ = unescape(r.scratch[:0], text)
 		text = r.scratch
 	}
-	at := f.count
-	f.reserve(at + 1)
-	var ok bool
-	switch f.kind {
-	case UUID:
-		ok = parseUUID(f.data[16*at:16*at+16], text)
-	case Fixed:
-		ok = decodeFixed(f.data[f.width*at:f.width*(at+1)], text)
-	default: // Binary
-		was := len(f.data)
+	was := len(f.data)
+	if f.kind == Binary {
 		var err error
 		if f.data, err = base64.StdEncoding.Strict().AppendDecode(f.data, text); err != nil || bytes.ContainsAny(text, "\r\n") {
 			f.data = f.data[:was]
 			return misfit
 		}
-		f.ends[at+1] = int32(len(f.data))
-		ok = true
+		f.endText(row)
+		return e + 1
 	}
-	if !ok {
+	f.data = extend(f.data, was+f.width)
+	read := decodeFixed
+	if f.kind == UUID {
+		read = parseUUID
+	}
+	if !read(f.data[was:], text) {
+		f.data = f.data[:was]
 		return misfit
 	}
-	f.n, f.count = row+1, at+1
+	f.n = row + 1
 	return e + 1
 }
 

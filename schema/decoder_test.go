@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"math/big"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 )
 
@@ -186,13 +188,15 @@ func TestNumbers(t *testing.T) {
 		if want := exact.IsInt() && exact.Num().IsInt64(); isInt != want || isInt && exact.Num().Int64() != v {
 			t.Errorf("%s as an integer is %d, %v", text, v, isInt)
 		}
-		if p, end := plainInt(sourceOf(buf), 0); end != 0 && (!isInt || int64(p) != v || end != len(text)) {
-			t.Errorf("%s is read as %d, %d bytes", text, p, end)
+		long := &node{kind: Long}
+		if end := plainLong(long, sourceOf(buf), 0, 0); end != 0 && (!isInt || int64(long.words[0]) != v || end != len(text)) {
+			t.Errorf("%s is read as %d, %d bytes", text, long.words[0], end)
 		}
 		f, ok := n.double(buf, 0, len(text))
 		want, err := strconv.ParseFloat(text, 64)
-		if p, end := plainDouble(sourceOf(buf), 0); end != 0 && (err != nil || math.Float64bits(want) != p || end != len(text)) {
-			t.Errorf("%s is read as %v, %d bytes", text, p, end)
+		double := &node{kind: Double}
+		if end := plainDouble(double, sourceOf(buf), 0, 0); end != 0 && (err != nil || math.Float64bits(want) != double.words[0] || end != len(text)) {
+			t.Errorf("%s is read as %v, %d bytes", text, double.words[0], end)
 		}
 		if ok && (err != nil || math.Float64bits(want) != math.Float64bits(f)) {
 			t.Errorf("%s as a double is %v, want %v", text, f, want)
@@ -402,5 +406,53 @@ func TestSparseColumnsAreSmall(t *testing.T) {
 	defer o.Data.Release()
 	if values := rows / 100; o.RescuedRows > 0 || d.tables[0].held > 100*(4*8*values+rows/2) {
 		t.Errorf("%d bytes are held, %d rows are rescued", d.tables[0].held, o.RescuedRows)
+	}
+}
+
+// TestTextsGrow: texts of all lengths, with characters and escapes of all lengths anywhere, come out as
+// encoding/json has them, in columns that have no room yet, that have some, and that have enough.
+func TestTextsGrow(t *testing.T) {
+	s := numbered(columns(t, "t: string"))
+	for _, piece := range []string{"a", "é", "あ", "😀", `\/`, `\u00e9`, `\ud83d\ude00`, `あ\n`, `a\u3042`} {
+		var units [][]byte
+		var want []string
+		for n := range 150 {
+			text := `"` + strings.Repeat("x", n%17) + strings.Repeat(piece, n) + `"`
+			var v string
+			if err := json.Unmarshal([]byte(text), &v); err != nil {
+				t.Fatal(err)
+			}
+			units, want = append(units, []byte(`{"t":`+text+`}`)), append(want, v)
+		}
+		d := NewDecoder(Options{})
+		for range 2 {
+			o := d.Decode(units, s, nil)
+			if len(o.Rejects) > 0 || o.RescuedRows > 0 {
+				t.Fatalf("%s: %v, %d rows rescued", piece, o.Rejects, o.RescuedRows)
+			}
+			col := o.Data.Column(0).(*array.String)
+			for i := range units {
+				if got := col.Value(i); got != want[i] {
+					t.Fatalf("%s: row %d is %q, want %q", piece, i, got, want[i])
+				}
+			}
+			o.Data.Release()
+		}
+	}
+}
+
+// TestSparseWithin: what was begun of a list whose fields many elements lack is forgotten with it.
+func TestSparseWithin(t *testing.T) {
+	s := numbered(columns(t, "l: list<struct<a: long, b: string>>"))
+	d := NewDecoder(Options{})
+	good := []byte(`{"l":[{"a":1},{"b":"x"},{"a":2,"b":"y"},{},{"a":3}]}`)
+	for range 3 { // the columns are sparse from the second batch on
+		units := [][]byte{good, []byte(`{"l":[{"a":7},{"b":"bad"},{"b":"worse`), []byte(`{"l":[{"b":"z"},{"a":8},{"a":9x}]}`), good}
+		o := d.Decode(units, s, nil)
+		got := fmt.Sprint(o.Data.Column(0).(*array.List).ListValues())
+		if want := "{[1 (null) 2 (null) 3 1 (null) 2 (null) 3] [(null) \"x\" \"y\" (null) (null) (null) \"x\" \"y\" (null) (null)]}"; got != want || len(o.Rejects) != 2 {
+			t.Errorf("%s, %d rejects, want %s", got, len(o.Rejects), want)
+		}
+		o.Data.Release()
 	}
 }

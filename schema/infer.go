@@ -136,25 +136,21 @@ func (r *reader) seeText(e *evidence, i, end int, escaped bool) bool {
 func (r *reader) seeNumber(e *evidence, i, end int) bool {
 	buf := r.cut.scan.buf
 	var isInt, isBig bool
-	if v, n := plainInt(r.src, i); n > 0 {
-		isInt, isBig = true, int64(v) > maxExactInt || int64(v) < -maxExactInt
-	} else {
-		d := r.numbers.decimal(buf[i:end])
-		whole := d.whole
-		v, exact := d.exactInt()
-		isInt = exact && whole
-		if !whole {
-			if _, ok := r.numbers.double(buf, i, end); !ok {
-				isInt = exact
-			} else {
-				exact = true
-			}
+	d := r.numbers.decimal(buf[i:end])
+	whole := d.whole
+	v, exact := d.exactInt()
+	isInt = exact && whole
+	if !whole {
+		if _, ok := r.numbers.double(buf, i, end); !ok {
+			isInt = exact
+		} else {
+			exact = true
 		}
-		if !exact {
-			return false
-		}
-		isBig = isInt && (v > maxExactInt || v < -maxExactInt)
 	}
+	if !exact {
+		return false
+	}
+	isBig = isInt && (v > maxExactInt || v < -maxExactInt)
 	if !e.is(classNumber) {
 		return false
 	}

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"encoding/binary"
+
 	"github.com/apache/arrow-go/v18/arrow"
 )
 
@@ -27,9 +29,9 @@ func (n *node) size(rows int) int {
 	}
 	switch n.kind {
 	case Bool:
-		return size + aligned(bitmapBytes(n.count))
+		return size + aligned(bitmapBytes(n.values()))
 	case String, Binary:
-		return size + aligned(4*(n.count+1)) + aligned(len(n.data))
+		return size + aligned(4*len(n.ends)) + aligned(len(n.data))
 	case List, Map:
 		below := int(n.ends[rows])
 		size += aligned(4 * (rows + 1))
@@ -41,7 +43,7 @@ func (n *node) size(rows int) int {
 			size += kid.size(rows)
 		}
 	default:
-		return size + aligned(n.cellBytes()*n.count)
+		return size + aligned(n.cellBytes()*n.values())
 	}
 	return size
 }
@@ -136,23 +138,37 @@ func (l *layout) values(v *Vector, n *node) {
 	v.Packed = n.nulls > 0
 	switch n.kind {
 	case String, Binary:
-		l.ends(v, n, n.count)
+		l.ends(v, n, n.values())
 		v.Data = l.take(len(n.data))
 		copy(v.Data, n.data)
 	case Bool:
-		v.Data = l.take(bitmapBytes(n.count))
-		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+		v.Data = l.take(bitmapBytes(len(n.data)))
+		packBits(v.Data, n.data)
 	case Int, Float, Date:
-		v.Data = l.take(4 * n.count)
+		v.Data = l.take(4 * len(n.words))
 		dst := arrow.Uint32Traits.CastFromBytes(v.Data)
-		for i, w := range n.words[:len(dst)] {
+		for i, w := range n.words {
 			dst[i] = uint32(w)
 		}
 	case UUID, Fixed:
-		v.Data = l.take(n.width * n.count)
+		v.Data = l.take(len(n.data))
 		copy(v.Data, n.data)
 	default:
-		v.Data = l.take(n.cellBytes() * n.count)
+		v.Data = l.take(8 * len(n.words))
 		copy(v.Data, arrow.Uint64Traits.CastToBytes(n.words))
+	}
+}
+
+// packBits makes a bitmap of bytes that are 0 or 1.
+func packBits(dst, from []byte) {
+	for ; len(from) >= 8; from = from[8:] {
+		dst[0] = byte(binary.LittleEndian.Uint64(from) * 0x0102040810204080 >> 56)
+		dst = dst[1:]
+	}
+	for i, b := range from {
+		if i == 0 {
+			dst[0] = 0
+		}
+		dst[0] |= b << i
 	}
 }

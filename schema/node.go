@@ -17,11 +17,10 @@ type node struct {
 	sparse uint8 // 1: many rows of the last batch had no value, and valid is filled row by row
 	n      int
 	run    int      // the rows from run to n-1 have a value, and are not in valid yet
-	count  int      // values, of a kind that keeps values: one for each of the first n rows that has one
 	valid  []uint64 // bitmap, zeros from run on; as long as it has to be
-	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each; Bool: bitmap
-	ends   []int32  // String, Binary: where value i ends is ends[i+1]; List, Map: where row i ends
-	data   []byte   // String, Binary; UUID, Fixed: width bytes each
+	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each
+	ends   []int32  // String, Binary: 0, and where each value ends; List, Map: where row i ends is ends[i+1]
+	data   []byte   // String, Binary; UUID, Fixed: width bytes each; Bool: a byte each
 
 	place    int32  // index among its parent's places
 	follow   int32  // the place of the key that mostly comes after this one
@@ -37,6 +36,7 @@ type node struct {
 	strays   []*node // Struct: keys that have no column; their kind is noKind
 	places   []place // Struct: the fields in the order in which their keys mostly come
 	moves    int     // of places in this batch
+	number   uint32  // of the object that is read, once it has an unknown key
 	byKey    keyTable
 	declared []Field // Struct: what Options.Declared says about members
 	fixed    bool    // its type is declared: it is never promoted
@@ -153,7 +153,7 @@ func (n *node) mark() {
 		return
 	}
 	if n.n>>6 >= len(n.valid) {
-		n.valid = extend(n.valid, 2*(n.n>>6+1))
+		n.growValid(n.n)
 	}
 	setBits(n.valid, n.run, n.n)
 	n.run = n.n
@@ -162,11 +162,14 @@ func (n *node) mark() {
 // begin prepares for a value of the row of a sparse column.
 func (n *node) begin(row int) {
 	if row>>6 >= len(n.valid) {
-		n.valid = extend(n.valid, 2*(row>>6+1))
+		n.growValid(row)
 	}
 	n.valid[row>>6] |= 1 << (row & 63)
 	n.n, n.run = row, row+1
 }
+
+// growValid makes room for the bit of a row, and for as many again.
+func (n *node) growValid(row int) { n.valid = extend(n.valid, 2*(row>>6+1)) }
 
 // setNull leaves the row, which is next, without a value.
 func (n *node) setNull(row int) {
@@ -178,12 +181,17 @@ func (n *node) setNull(row int) {
 
 // setWord makes v the value of the row, which is next.
 func (n *node) setWord(row int, v uint64) {
-	at := n.count
-	if at >= len(n.words) {
-		n.grow(at)
+	n.words = append(n.words, v)
+	n.n = row + 1
+}
+
+// endText makes what is in data the text of the row, which is next.
+func (n *node) endText(row int) {
+	if len(n.ends) == 0 {
+		n.ends = append(n.ends, 0)
 	}
-	n.words[at] = v
-	n.n, n.count = row+1, at+1
+	n.ends = append(n.ends, int32(len(n.data)))
+	n.n = row + 1
 }
 
 // end ends the list or map of the row, which is next.
@@ -192,39 +200,10 @@ func (n *node) end(row, at int) {
 	n.n = row + 1
 }
 
-// reserve makes room for so many values, or rows of lists or maps.
-func (n *node) reserve(values int) {
-	var has bool
-	switch n.kind {
-	case String, Binary, List, Map:
-		has = values < len(n.ends)
-	case Decimal:
-		has = 2*values <= len(n.words)
-	case UUID, Fixed:
-		has = n.width*values <= len(n.data)
-	default:
-		has = true // setWord and the like look themselves
-	}
-	if !has {
-		n.grow(values)
-	}
-}
-
-// grow makes room for the value at, and for as many again.
-func (n *node) grow(at int) {
-	values := max(128, 2*(at+1)) &^ 63
-	switch n.kind {
-	case String, Binary, List, Map:
-		n.ends = extend(n.ends, values+1)
-	case Bool:
-		n.words = extend(n.words, values>>6)
-	case Decimal:
-		n.words = extend(n.words, 2*values)
-	case UUID, Fixed:
-		n.data = extend(n.data, n.width*values)
-	case Struct:
-	default:
-		n.words = extend(n.words, values)
+// reserve makes room for so many rows of lists or maps, and for as many again.
+func (n *node) reserve(rows int) {
+	if rows >= len(n.ends) {
+		n.ends = extend(n.ends, max(128, 2*(rows+1))&^63+1)
 	}
 }
 
@@ -232,11 +211,49 @@ func extend[T any](s []T, n int) []T {
 	return append(s, make([]T, n-len(s))...)
 }
 
+// values returns how many values there are, of a kind that keeps values.
+func (n *node) values() int {
+	switch n.kind {
+	case String, Binary:
+		return max(len(n.ends)-1, 0)
+	case Bool:
+		return len(n.data)
+	case UUID, Fixed:
+		return len(n.data) / n.width
+	case Decimal:
+		return len(n.words) / 2
+	default:
+		return len(n.words)
+	}
+}
+
+// keep forgets all values but so many.
+func (n *node) keep(values int) {
+	switch n.kind {
+	case String, Binary:
+		end := int32(0)
+		if len(n.ends) > 0 {
+			n.ends = n.ends[:values+1]
+			end = n.ends[values]
+		}
+		n.data = n.data[:end]
+	case Bool:
+		n.data = n.data[:values]
+	case UUID, Fixed:
+		n.data = n.data[:values*n.width]
+	case Decimal:
+		n.words = n.words[:2*values]
+	default:
+		n.words = n.words[:values]
+	}
+}
+
 // valuesFrom returns how many of the rows from row on have a value.
 func (n *node) valuesFrom(row int) int {
 	values := max(n.n-max(n.run, row), 0)
-	for i := row; i < min(n.run, n.n, 64*len(n.valid)); i = i&^63 + 64 {
-		values += bits.OnesCount64(n.valid[i>>6] >> (i & 63))
+	for to := min(n.run, n.n, 64*len(n.valid)); row < to; row = row&^63 + 64 {
+		w := n.valid[row>>6] >> (row & 63)
+		values += bits.OnesCount64(w & (1<<(to-row) - 1))
 	}
 	return values
 }
@@ -264,9 +281,7 @@ func clearBits(b []uint64, from, to int) {
 // truncate forgets the rows from row on, and what was begun of them.
 func (n *node) truncate(row int) {
 	keep := min(n.n, row)
-	if n.count > 0 {
-		n.count -= n.valuesFrom(keep)
-	}
+	lost := n.valuesFrom(keep)
 	if keep < n.run {
 		clearBits(n.valid, keep, min(n.run, 64*len(n.valid)))
 		n.run = keep
@@ -288,13 +303,8 @@ func (n *node) truncate(row int) {
 		for _, kid := range n.kids {
 			kid.truncate(end)
 		}
-	case String, Binary:
-		end := int32(0)
-		if n.count > 0 {
-			end = n.ends[n.count]
-		}
-		n.data = n.data[:end]
 	default:
+		n.keep(n.values() - lost)
 	}
 }
 
@@ -319,7 +329,7 @@ func (n *node) tree() int {
 // free forgets all rows and gives their memory back.
 func (n *node) free() {
 	n.valid, n.words, n.ends, n.data = nil, nil, nil, nil
-	n.n, n.run, n.count, n.nulls = 0, 0, 0, 0
+	n.n, n.run, n.nulls = 0, 0, 0
 	for _, kid := range n.kids {
 		kid.free()
 	}
@@ -334,9 +344,9 @@ func (n *node) reset() {
 	if 16*n.nulls > n.n && n.kind != List && n.kind != Map { // which have more to fill
 		n.sparse = 1
 	}
-	n.n, n.run, n.count, n.nulls, n.moves = 0, 0, 0, 0, 0
-	if n.kind == String || n.kind == Binary {
-		n.data = n.data[:0]
+	n.n, n.run, n.nulls, n.moves = 0, 0, 0, 0
+	if n.kind != Struct && n.kind != List && n.kind != Map {
+		n.keep(0)
 	}
 	n.promote, n.found = nil, nil
 	for _, kid := range n.kids {
@@ -370,7 +380,7 @@ func (n *node) finish(rows int) {
 	case Struct:
 		n.nulls = rows - n.valuesFrom(0)
 	default:
-		n.nulls = rows - n.count
+		n.nulls = rows - n.values()
 	}
 	for _, kid := range n.kids {
 		kid.finish(below)

@@ -18,7 +18,7 @@ var (
 
 // digitCount returns how many of the eight bytes of w, from the lowest, are
 // digits.
-func digitCount(w uint64) int { return bits.TrailingZeros64(notDigits(w)) >> 3 }
+func digitCount(w uint64) int { return firstMark(notDigits(w)) }
 
 // notDigits marks the top bit of every byte of w that is not a digit, up to the first one
 // that is not ASCII.
@@ -58,9 +58,10 @@ func digits(buf []byte, i int) (v uint64, n int) {
 	return v, n
 }
 
-// plainInt reads an integer of up to 19 digits without fraction and exponent at
-// i; v is an int64. end is 0 if there is none; then [scanNumber] and [decimalText.exactInt] have to look.
-func plainInt(src source, i int) (v uint64, end int) {
+// plainLong reads an integer of up to 19 digits without fraction and exponent at i, which is an
+// int64, into the row. end is 0 if there is none; then [scanNumber] and [decimalText.exactInt]
+// have to look.
+func plainLong(f *node, src source, row, i int) (end int) {
 	neg := src.byte(i) == '-'
 	if neg {
 		i++
@@ -68,7 +69,7 @@ func plainInt(src source, i int) (v uint64, end int) {
 	w := src.word(i)
 	n := digitCount(w)
 	if n == 0 || n > 1 && byte(w) == '0' {
-		return 0, 0
+		return 0
 	}
 	u := eightDigits(w << ((64 - 8*n) & 63))
 	if i += n; n == 8 {
@@ -79,38 +80,40 @@ func plainInt(src source, i int) (v uint64, end int) {
 		if i += n; n == 8 {
 			w = src.word(i)
 			if n = digitCount(w); n > 3 {
-				return 0, 0
+				return 0
 			} else if n > 0 {
 				u = u*pow10[n] + eightDigits(w<<((64-8*n)&63))
 			}
 			if i += n; u > math.MaxInt64 {
-				return 0, 0
+				return 0
 			}
 		}
 	}
 	if c := src.byte(i); c == '.' || c|0x20 == 'e' {
-		return 0, 0
+		return 0
 	}
 	if neg {
-		return -u, i
+		u = -u
 	}
-	return u, i
+	f.setWord(row, u)
+	return i
 }
 
 // plainDouble reads a number of up to 14 digits without an exponent at i, up to 7 of them
-// before the point: one division makes it exact. v has its bits. end is 0 if there is none; then
+// before the point, into the row: one division makes it exact. end is 0 if there is none; then
 // [scanNumber] and [numbers.double] have to look.
-func plainDouble(src source, i int) (v uint64, end int) {
-	neg := src.byte(i) == '-'
-	if neg {
+func plainDouble(f *node, src source, row, i int) (end int) {
+	neg := uint64(0)
+	if src.byte(i) == '-' {
+		neg = 1 << 63
 		i++
 	}
 	var d float64
 	w := src.word(i)
 	marks := notDigits(w)
-	n := bits.TrailingZeros64(marks) >> 3
+	n := firstMark(marks)
 	if n == 0 || n == 8 || n > 1 && byte(w) == '0' {
-		return 0, 0
+		return 0
 	}
 	if byte(w>>(8*n&63)) != '.' {
 		d = float64(eightDigits(w << ((64 - 8*n) & 63)))
@@ -121,7 +124,7 @@ func plainDouble(src source, i int) (v uint64, end int) {
 		var u uint64
 		var k int // digits after the point
 		if marks &= marks - 1; marks != 0 {
-			end := bits.TrailingZeros64(marks) >> 3
+			end := firstMark(marks)
 			u = eightDigits(joined << ((72 - 8*end) & 63))
 			k = end - 1 - n
 			i += end
@@ -133,18 +136,37 @@ func plainDouble(src source, i int) (v uint64, end int) {
 			i += 8 + more
 		}
 		if k == 0 || k+n > 14 {
-			return 0, 0
+			return 0
 		}
 		d = float64(u) / pow10f[k]
 	}
 	if src.byte(i)|0x20 == 'e' {
-		return 0, 0
+		return 0
 	}
-	v = math.Float64bits(d)
-	if neg {
-		v ^= 1 << 63
+	f.setWord(row, math.Float64bits(d)^neg)
+	return i
+}
+
+// plainBool reads true or false at i into the row; end is 0 if there is neither. They are as
+// likely as each other: no branch tells.
+//
+//go:noinline
+func plainBool(f *node, src source, row, i int) (end int) {
+	const trues, falses = 't' | 'r'<<8 | 'u'<<16 | 'e'<<24, 'f' | 'a'<<8 | 'l'<<16 | 's'<<24 | 'e'<<32
+	w := src.word(i)
+	var yes, no uint64
+	if w&(1<<32-1) == trues {
+		yes = 1
 	}
-	return v, i
+	if w&(1<<40-1) == falses {
+		no = 1
+	}
+	if yes|no == 0 {
+		return 0
+	}
+	f.data = append(f.data, byte(yes))
+	f.n = row + 1
+	return i + 5 - int(yes)
 }
 
 // decimalText is a number as its text has it: 0.digits times 10 to the exp.

@@ -2,8 +2,6 @@ package schema
 
 import (
 	"bytes"
-	"cmp"
-	"math/bits"
 	"slices"
 	"strconv"
 )
@@ -138,10 +136,8 @@ func (r *reader) endRescued(row, from int) {
 		if c.n < row {
 			c.skipTo(row)
 		}
-		c.reserve(c.count + 1)
 		c.data = append(c.data, '}')
-		c.n, c.count = row+1, c.count+1
-		c.ends[c.count] = int32(len(c.data))
+		c.endText(row)
 	}
 }
 
@@ -161,32 +157,28 @@ func (r *reader) object(nd *node, row, i int) int {
 	if i = r.space(src, i); src.byte(i) == '}' {
 		return i + 1
 	}
-	q := &nd.places[0]  // of the last key
-	number := uint32(0) // of the object, once there is an unknown key
+	nd.number = 0
+	q := &nd.places[0] // of the last key
 	for {
 		p := q.next
-		f, at := p.f, i+p.n
+		at := i + p.n
 		if (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask != 0 || p.n > 16 && !p.goesOn(src, i) {
-			prev, from := q.f, i
-			var key []byte
-			if f, key, at = r.next(nd, prev, i); at < 0 {
-				return invalid
-			}
-			if f == nil {
-				if number == 0 {
-					number = r.cut.scan.keys.object()
-				}
-				if i = r.unknown(nd, number, key, r.space(src, at)); i < 0 {
-					return invalid
-				}
-				r.remember(nd, key, row, from)
-				p = nd.placed(prev)
+			if p = nd.lookup(q, src, i); p != nil {
+				at = i + p.n
 			} else {
-				p = nd.placed(f)
+				var read bool
+				if p, at, read = r.turn(nd, q, row, i); read {
+					if i = at; i < 0 {
+						return invalid
+					}
+					q = p
+					goto next
+				}
 			}
 		}
 		q = p
-		if f != nil {
+		{
+			f := p.f
 			if uint(f.n^row)|uint(f.sparse) != 0 {
 				switch {
 				case f.n > row:
@@ -197,49 +189,68 @@ func (r *reader) object(nd *node, row, i int) int {
 					f.skipTo(row)
 				}
 			}
-			var v uint64
 			switch f.kind {
 			case String:
-				i = r.text(f, row, at)
-			case Double:
-				if v, i = plainDouble(src, at); i > 0 {
-					f.setWord(row, v)
+				i = 0
+				if src.byte(at) == '"' {
+					if i = plainText(f, src, row, at+1); i < 0 {
+						i = r.longText(f, row, at+1, ^i)
+					}
 				}
 			case Long:
-				if v, i = plainInt(src, at); i > 0 {
-					f.setWord(row, v)
-				}
+				i = plainLong(f, src, row, at)
+			case Double:
+				i = plainDouble(f, src, row, at)
 			case Bool:
-				i = r.boolean(f, row, at)
+				i = plainBool(f, src, row, at)
 			case TimestampTZ:
-				if v, i = r.clock.utc(src, at); i > 0 {
-					f.setWord(row, v)
-				}
+				i = r.clock.plainUTC(f, src, row, at)
 			default:
 				i = 0
 			}
 			if i <= 0 {
-				if i = r.member(f, row, at); i < 0 {
+				if i = r.member(q.f, row, at); i < 0 {
 					return invalid
 				}
 			}
 		}
-		c := src.byte(i)
-		if c <= ' ' {
-			i = r.spaces(src, i)
-			c = src.byte(i)
+	next:
+		if src.half(i) == ','|'"'<<8 {
+			i++
+			continue
 		}
-		i++
-		if c != ',' {
+		i = r.space(src, i)
+		if c := src.byte(i); c != ',' {
 			if c == '}' {
-				return i
+				return i + 1
 			}
 			return invalid
 		}
-		if src.byte(i) <= ' ' {
-			i = r.spaces(src, i)
-		}
+		i = r.space(src, i+1)
 	}
+}
+
+// turn reads the key at i, written as it mostly is not or unknown, and its colon. If it
+// has a column, at is behind it, where its value is read next. If not, the value is rescued,
+// and at is behind that. q is the place of the key before.
+func (r *reader) turn(nd *node, q *place, row, i int) (p *place, at int, read bool) {
+	f, key, at := r.next(nd, i)
+	if at < 0 {
+		return nil, invalid, true
+	}
+	prev := q.f // its place may change
+	if f != nil {
+		nd.learn(prev, f)
+		return nd.placed(f), at, false
+	}
+	if nd.number == 0 {
+		nd.number = r.cut.scan.keys.object()
+	}
+	if at = r.unknown(nd, nd.number, key, r.space(r.src, at)); at < 0 {
+		return nil, invalid, true
+	}
+	r.remember(nd, key, row, i)
+	return nd.placed(prev), at, true
 }
 
 // member reads the value at i, or the white space before it, into row of f, or rescues it.
@@ -255,14 +266,9 @@ func (r *reader) member(f *node, row, i int) int {
 	return e
 }
 
-// next reads the key at i that is not the one expected first, and returns its field and
-// the index after its colon. For a key without a field it returns the key. Mostly the key
-// is one of those that follow prev's in the order learnt so far: then a few comparisons
-// are all it takes.
-func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
-	if f, at = nd.following(prev, r.src, i); f != nil {
-		return f, nil, at
-	}
+// next reads the key at i, and returns its field and the index after its colon. For a key
+// without a field it returns the key.
+func (r *reader) next(nd *node, i int) (f *node, key []byte, at int) {
 	buf := r.cut.scan.buf
 	if buf[i] != '"' {
 		return nil, nil, invalid
@@ -277,15 +283,12 @@ func (r *reader) next(nd, prev *node, i int) (f *node, key []byte, at int) {
 	at++
 	if escaped {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
-		r.scratch = append(append(r.scratch[:0], key...), make([]byte, 8)...)
+		r.scratch = quoted(r.scratch[:0], view(key))
 		f = nd.byKey.find(r.scratch, 0, len(key))
 	} else if f = nd.byKey.find(buf, i+1, e); f == nil {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 	}
-	switch {
-	case f != nil:
-		nd.came(prev, f)
-	case !validUTF8(buf[i+1 : e]):
+	if f == nil && !validUTF8(buf[i+1:e]) {
 		return nil, nil, invalid
 	}
 	return f, key, at
@@ -383,7 +386,7 @@ func (r *reader) rescue(nd *node, key string, i, end int) {
 		return // the row will be read again
 	}
 	open := byte(',')
-	if len(c.data) == 0 || c.ends != nil && len(c.data) == int(c.ends[c.count]) {
+	if len(c.data) == 0 || len(c.ends) > 0 && len(c.data) == int(c.ends[len(c.ends)-1]) {
 		open = '{'
 	}
 	c.data = append(c.data, open, '"')
@@ -424,21 +427,21 @@ func (r *reader) value(f *node, row, i int) int {
 			return end
 		}
 	case Long:
-		if v, end := plainInt(src, i); end > 0 {
-			f.setWord(row, v)
+		if end := plainLong(f, src, row, i); end > 0 {
 			return end
 		}
 		e = r.number(f, row, i)
 	case Double:
-		if v, end := plainDouble(src, i); end > 0 {
-			f.setWord(row, v)
+		if end := plainDouble(f, src, row, i); end > 0 {
 			return end
 		}
 		e = r.number(f, row, i)
 	case Int, Float, Decimal:
 		e = r.number(f, row, i)
 	case Bool:
-		e = r.boolean(f, row, i)
+		if end := plainBool(f, src, row, i); end > 0 {
+			return end
+		}
 	case Struct:
 		switch {
 		case src.byte(i) != '{' || r.coarse:
@@ -461,8 +464,7 @@ func (r *reader) value(f *node, row, i int) int {
 	case noKind:
 		return r.known(f, row, i)
 	case TimestampTZ:
-		if v, end := r.clock.utc(src, i); end > 0 {
-			f.setWord(row, v)
+		if end := r.clock.plainUTC(f, src, row, i); end > 0 {
 			return end
 		}
 		fallthrough
@@ -480,96 +482,18 @@ func (r *reader) value(f *node, row, i int) int {
 
 const nullWord = 'n' | 'u'<<8 | 'l'<<16 | 'l'<<24
 
-// text reads a string, if there is one: the index after it is 0 else. Words are looked at
-// and copied at once. Nothing else has to be
+// text reads a string, if there is one: the result is 0 else. Nothing else has to be
 // UTF-8 but keys and values that are skipped: no other value, and no column's key, has
 // other bytes than UTF-8.
 func (r *reader) text(f *node, row, i int) int {
-	src := r.src
-	if src.byte(i) != '"' {
+	if r.src.byte(i) != '"' {
 		return 0
 	}
-	at := f.count + 1
-	if at >= len(f.ends) {
-		f.grow(at)
+	end := plainText(f, r.src, row, i+1)
+	if end < 0 {
+		end = r.longText(f, row, i+1, ^end)
 	}
-	data := f.data
-	k := len(data)
-	i += 1 - k // i+k is the next byte
-	high := uint64(0)
-	for {
-		if k+8 > cap(data) {
-			data = slices.Grow(data[:k], max(64, cap(data)))
-			f.data = data[:len(f.data)]
-		}
-		w := src.word(i + k)
-		putWord(data, k, w)
-		high |= w
-		if m := special(w); m != 0 {
-			k += bits.TrailingZeros64(m) >> 3
-		} else if k += 8; byBlocks {
-			var beyond uint64
-			var found bool
-			if k, beyond, found = copyWide(src, data, i, k); beyond != 0 {
-				high = topBits
-			}
-			if !found {
-				continue
-			}
-		} else {
-			continue
-		}
-		switch src.byte(i + k) {
-		case '"':
-			if high&topBits != 0 && !validUTF8(data[len(f.data):k]) {
-				return invalid
-			}
-			f.data = data[:k]
-			f.ends[at] = int32(k)
-			f.n, f.count = row+1, at
-			return i + k + 1
-		case '\\':
-			if e := escapes[src.byte(i+k+1)]; e != 0 { // there is room: a word was written
-				data = data[:k+1]
-				data[k] = e
-				i, k = i+1, k+1
-				continue
-			}
-			var raw int
-			if data, raw = unescapeOne(data[:k], r.cut.scan.buf, i+k); raw <= 0 {
-				return cmp.Or(raw, invalid)
-			}
-			f.data = data[:len(f.data)]
-			i += k + raw - len(data)
-			k = len(data)
-		default:
-			return invalid
-		}
-	}
-}
-
-// boolean reads true or false, which are as likely as each other: no branch tells.
-func (r *reader) boolean(f *node, row, i int) int {
-	const trues, falses = 't' | 'r'<<8 | 'u'<<16 | 'e'<<24, 'f' | 'a'<<8 | 'l'<<16 | 's'<<24 | 'e'<<32
-	w := r.src.word(i)
-	var yes, no uint64
-	if w&(1<<32-1) == trues {
-		yes = 1
-	}
-	if w&(1<<40-1) == falses {
-		no = 1
-	}
-	if yes|no == 0 {
-		return misfit
-	}
-	at := f.count
-	if at>>6 >= len(f.words) {
-		f.grow(at)
-	}
-	word := &f.words[at>>6]
-	*word = *word&^(1<<(at&63)) | yes<<(at&63)
-	f.n, f.count = row+1, at+1
-	return i + 5 - int(yes)
+	return end
 }
 
 // structure reads an object into a struct that requires members.

@@ -13,7 +13,7 @@ type place struct {
 	literal        source // if it has more than 16 bytes; zeros after it
 }
 
-// reach is how many places are looked at for a key.
+// reach is how many places after the one expected a key may be without being out of order.
 const reach = 8
 
 // newPlaces returns the places of fields, the start of an object before them, and one at
@@ -92,30 +92,36 @@ func (n *node) placed(f *node) *place {
 	return &n.places[f.place]
 }
 
-// following returns the field whose key is written at i as it mostly is, and the index
-// after that, if its place is one of those after that of prev, which may be nil.
-func (n *node) following(prev *node, src source, i int) (*node, int) {
-	from := 1
-	if prev != nil {
-		from = int(prev.follow)
-	}
-	w, w2 := src.word(i), src.word(i+8)
-	for k, end := from, min(from+reach, len(n.places)-1); k < end; k++ {
-		p := &n.places[k]
-		if (w^p.head)&p.headMask|(w2^p.tail)&p.tailMask == 0 && (p.n <= 16 || p.goesOn(src, i)) {
-			return p.f, i + p.n
+// lookup returns the place of the field whose key is written at i as it mostly is, after that of
+// q; nil: there is none.
+func (n *node) lookup(q *place, src source, i int) *place {
+	t := &n.byKey
+	for at := t.home(src, i+1); ; at = t.after(at) {
+		f := t.slots[at]
+		if f == nil {
+			return nil
+		}
+		p := &n.places[f.place]
+		if (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask == 0 && (p.n <= 16 || p.goesOn(src, i)) {
+			n.learn(q.f, f)
+			return &n.places[f.place]
 		}
 	}
-	return nil, 0
 }
 
-// came learns that the key of f came after that of prev, where following did not find
-// it. Where the same key is that far away twice, it will be looked for there. Fields that
+// learn notes that the key of f came after that of prev; nil: as the first one.
+func (n *node) learn(prev, f *node) {
+	if prev != nil && uint(f.place-prev.follow) >= reach {
+		n.came(prev, f)
+	}
+}
+
+// came learns that the key of f came after that of prev, out of order. Where the same key is that far away twice, it will be looked for there. Fields that
 // turn out to be in the wrong order change places, so many times in a batch: keys that
 // come in no order at all must not cost more than they have to.
 func (n *node) came(prev, f *node) {
 	switch {
-	case prev == nil || prev == f:
+	case prev == f:
 	case f.place < prev.place && n.moves < len(n.places)-2:
 		n.moves++
 		ps, from := n.places, f.place

@@ -27,14 +27,15 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 	for _, key := range keys {
 		literal := fmt.Sprintf("%q:", key)
 		buf := append([]byte(literal+"1"), make([]byte, pad)...)
-		f, at := n.following(prev, sourceOf(buf), 0)
-		if f != nil && (f.key != key || at != len(literal)) {
-			t.Fatalf("key %q was taken for %q, %d bytes", key, f.key, at)
-		}
+		f := n.byKey.find(buf, 1, 1+len(key))
 		if f == nil {
+			t.Fatalf("key %q is not found", key)
+		}
+		if prev != nil && uint(f.place-prev.follow) >= reach {
 			misses++
-			f = n.byKey.find(buf, 1, 1+len(key))
-			n.came(prev, f)
+		}
+		if p := n.lookup(n.placed(prev), sourceOf(buf), 0); p == nil || p.f != f || p.n != len(literal) {
+			t.Fatalf("key %q was taken for %+v", key, p)
 		}
 		prev = f
 	}

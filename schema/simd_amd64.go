@@ -13,7 +13,7 @@ import (
 // instruction before it is answered: variables of the package are plain bytes.
 var byBlocks = archsimd.X86.AVX2()
 
-// What is unsafe here is loads and stores of 16 bytes: copyWide reads at most the padding
+// What is unsafe here is loads and stores of 16 bytes: wideText reads at most the padding
 // beyond the text, see unsafe.go, and stores only where it has compared the capacity;
 // wideUTF8 reads whole blocks within b.
 
@@ -35,26 +35,54 @@ func sixteen(c byte) (b [blockBytes]uint8) {
 	return b
 }
 
-// copyWide copies text from i+k to k of dst, up to the first byte that special marks or as
-// long as there is room for whole blocks, and returns where it stopped, and whether there
-// is such a byte. high is not 0 if a byte beyond ASCII may be among those copied. Of the
-// text there are 16 bytes more than are looked at: its padding.
-func copyWide(src source, dst []byte, i, k int) (at int, high uint64, found bool) {
-	to := unsafe.Pointer(unsafe.SliceData(dst))
-	quote, escape := archsimd.LoadUint8x16(&marks[0]), archsimd.LoadUint8x16(&marks[1])
-	control := archsimd.LoadUint8x16(&marks[2])
-	var zero archsimd.Int8x16
-	all := uint16(0)
-	for k+blockBytes <= cap(dst) {
-		v := load(unsafe.Add(src.p, i+k))
-		v.Store((*[blockBytes]uint8)(unsafe.Add(to, k)))
-		all |= zero.Greater(v.AsInt8x16()).ToBits()
-		if m := v.Equal(quote).Or(v.Equal(escape)).Or(v.Min(control).Equal(v)).ToBits(); m != 0 {
-			return k + bits.TrailingZeros16(m), uint64(all), true
-		}
-		k += blockBytes
+// wideText is [plainText] by blocks. What comes after an escape is copied once more, to where
+// it belongs: nothing waits for what is found in a block before.
+func wideText(f *node, src source, row, i int) (end int) {
+	data, at := f.data, len(f.ends)
+	if at == cap(f.ends) {
+		return ^i
 	}
-	return k, uint64(all), false
+	k := len(data)
+	to := unsafe.Pointer(unsafe.SliceData(data))
+	quote, escape, control := load(unsafe.Pointer(&marks[0])), load(unsafe.Pointer(&marks[1])), load(unsafe.Pointer(&marks[2]))
+	var all block
+	for k+2*blockBytes <= cap(data) {
+		v := load(unsafe.Add(src.p, i))
+		v.Store((*[blockBytes]uint8)(unsafe.Add(to, k)))
+		all = all.Or(v)
+		m := uint32(v.Equal(quote).Or(v.Equal(escape)).Or(v.Min(control).Equal(v)).ToBits())
+		for ; m != 0; m &= m - 1 {
+			n := bits.TrailingZeros32(m) // k+n is where i+n belongs
+			if c := src.byte(i + n); c != '"' {
+				e := escapes[src.byte(i+n+1)]
+				if c != '\\' || e == 0 {
+					f.data = f.data[:k+n]
+					return ^(i + n)
+				}
+				putByte(data, k+n, e)
+				load(unsafe.Add(src.p, i+n+2)).Store((*[blockBytes]uint8)(unsafe.Add(to, k+n+1)))
+				k--
+				m &^= 2 << n
+				if n == blockBytes-1 {
+					i, k = i+1, k+1
+				}
+				continue
+			}
+			was := len(f.data)
+			f.data = f.data[:k+n]
+			var zero archsimd.Int8x16
+			if zero.Greater(all.AsInt8x16()).ToBits() != 0 && !validUTF8(data[was:k+n]) {
+				return ^(i + n)
+			}
+			f.ends = f.ends[:at+1]
+			f.ends[at] = int32(k + n)
+			f.n = row + 1
+			return i + n + 1
+		}
+		i, k = i+blockBytes, k+blockBytes
+	}
+	f.data = f.data[:k]
+	return ^i
 }
 
 // What a byte and the one before it can be wrong with, a bit each. A pair is wrong if a

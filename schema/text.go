@@ -1,8 +1,10 @@
 package schema
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
-	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -31,6 +33,10 @@ func special(w uint64) uint64 {
 	return ((q - l*0x21) | (b - l)) &^ w & h
 }
 
+// firstMark returns the index of the first byte of m, which has the top bits of bytes and no
+// others, that is not 0; 8 if there is none.
+func firstMark(m uint64) int { return int((m - 1) &^ m >> 7 & ones * ones >> 56) }
+
 // scanString returns the index of the quote that ends the string whose first
 // byte is at i, and whether there are escapes in it. If the string is not valid
 // JSON, it returns ^at instead, at being the offending byte.
@@ -41,7 +47,7 @@ func scanString(buf []byte, i int) (end int, escaped bool) {
 			i += 8
 			continue
 		}
-		i += bits.TrailingZeros64(m) >> 3
+		i += firstMark(m)
 		switch buf[i] {
 		case '"':
 			return i, escaped
@@ -72,6 +78,87 @@ func escapeLen(buf []byte, i int) int {
 	return 0
 }
 
+// plainText reads what is left of a string from i on into data, and makes that the text of the
+// row: words are looked at and copied at once. It returns the index after the quote, or ^at
+// where it met a longer escape or what is no text, or where there is no more room; then data
+// has what is before, which may not be UTF-8, and [reader.longText] goes on. A character begins at i.
+func plainText(f *node, src source, row, i int) (end int) {
+	if byBlocks {
+		return wideText(f, src, row, i)
+	}
+	data, at := f.data, len(f.ends)
+	if at == cap(f.ends) {
+		return ^i
+	}
+	k := len(data)
+	i -= k // i+k is the next byte
+	high := uint64(0)
+	for k+8 <= cap(data) {
+		w := src.word(i + k)
+		putWord(data, k, w)
+		high |= w
+		m := special(w)
+		if m == 0 {
+			k += 8
+			continue
+		}
+		k += firstMark(m)
+		if c := src.byte(i + k); c != '"' {
+			e := escapes[src.byte(i+k+1)]
+			if c != '\\' || e == 0 {
+				break
+			}
+			putByte(data, k, e) // where a word was written
+			i, k = i+1, k+1
+			continue
+		}
+		if high&topBits != 0 && !validUTF8(data[len(f.data):k]) {
+			break
+		}
+		f.data = f.data[:k]
+		f.ends = f.ends[:at+1]
+		f.ends[at] = int32(k)
+		f.n = row + 1
+		return i + k + 1
+	}
+	f.data = f.data[:k]
+	return ^(i + k)
+}
+
+// textRoom is how much room plainText needs for a step.
+const textRoom = 64
+
+// longText goes on with the text of row whose first byte is at from, and that plainText left at i.
+func (r *reader) longText(f *node, row, from, i int) int {
+	buf := r.cut.scan.buf
+	if len(f.ends) == 0 {
+		f.ends = append(f.ends, 0)
+	}
+	start := int(f.ends[len(f.ends)-1])
+	judged := start // data up to there, and the text up to from, are known to be right
+	for {
+		if cap(f.data)-len(f.data) < textRoom || len(f.ends) == cap(f.ends) {
+			f.data, f.ends = slices.Grow(f.data, 2*textRoom), slices.Grow(f.ends, 1)
+			f.data, i = f.data[:judged], from
+		} else {
+			n := 0
+			if buf[i] == '\\' && validUTF8(f.data[judged:]) { // no character goes on behind an escape
+				f.data, n = unescapeOne(f.data, buf, i)
+			}
+			if n <= 0 {
+				f.data = f.data[:start]
+				return cmp.Or(n, invalid)
+			}
+			i += n
+			from, judged = i, len(f.data)
+		}
+		if i = plainText(f, r.src, row, i); i > 0 {
+			return i
+		}
+		i = ^i
+	}
+}
+
 // unescapeOne appends what the escape at i stands for, and returns its length: 0 if it is
 // none, misfit if it is half of a surrogate pair.
 func unescapeOne(dst, buf []byte, i int) (text []byte, n int) {
@@ -97,41 +184,43 @@ func unescapeOne(dst, buf []byte, i int) (text []byte, n int) {
 
 // hex4 returns the value of four hexadecimal digits, or -1.
 func hex4(b []byte) rune {
-	var v rune
-	for _, c := range b[:4] {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c|0x20 >= 'a' && c|0x20 <= 'f':
-			c = c | 0x20 - 'a' + 10
-		default:
-			return -1
-		}
-		v = v<<4 | rune(c)
+	v := hexValues[b[0]]<<12 | hexValues[b[1]]<<8 | hexValues[b[2]]<<4 | hexValues[b[3]]
+	if v < 0 {
+		return -1
 	}
 	return v
 }
+
+// hexValues are the values of hexadecimal digits. Those of other bytes stay negative however
+// they are shifted by hex4.
+var hexValues = func() (values [256]rune) { //nolint:gochecknoglobals // a table
+	for c := range values {
+		values[c] = -1
+	}
+	for i := range 16 {
+		values["0123456789abcdef"[i]], values["0123456789ABCDEF"[i]] = rune(i), rune(i)
+	}
+	return values
+}()
 
 // unescape appends the text of a valid JSON string without its quotes. A
 // surrogate without its other half is appended as the three bytes that UTF-8
 // would use if it were allowed there, so that different strings stay
 // different; lone then says that the text is not valid UTF-8.
 func unescape(dst, raw []byte) (text []byte, lone bool) {
-	for i := 0; i < len(raw); {
-		if raw[i] != '\\' {
-			dst = append(dst, raw[i])
-			i++
-			continue
+	for {
+		n := bytes.IndexByte(raw, '\\')
+		if n < 0 {
+			return append(dst, raw...), lone
 		}
-		n := 0
-		if dst, n = unescapeOne(dst, raw, i); n == misfit {
+		dst, raw = append(dst, raw[:n]...), raw[n:]
+		if dst, n = unescapeOne(dst, raw, 0); n == misfit {
 			lone, n = true, 6
-			r := hex4(raw[i+2:])
+			r := hex4(raw[2:])
 			dst = append(dst, 0xE0|byte(r>>12), 0x80|byte(r>>6&0x3F), 0x80|byte(r&0x3F))
 		}
-		i += n
+		raw = raw[n:]
 	}
-	return dst, lone
 }
 
 const hexDigits = "0123456789abcdef"
@@ -163,7 +252,7 @@ func appendQuoted(dst, text []byte) []byte {
 			text = text[8:]
 			continue
 		}
-		n := bits.TrailingZeros64(m) >> 3
+		n := firstMark(m)
 		dst = appendEscaped(append(dst, text[:n]...), text[n])
 		text = text[n+1:]
 	}

@@ -127,32 +127,33 @@ func zone(buf []byte, i int) (east int64, end int, ok bool) {
 	return sign * (h*3600 + m*60), i + 6, true
 }
 
-// utc reads a string at i that is an RFC 3339 time of the same date as the last one, in
-// UTC and with up to 6 digits of a fraction, in microseconds. end is 0 if it is something
-// else; then [clock.instant] has to look.
-func (c *clock) utc(src source, i int) (v uint64, end int) {
+// plainUTC reads a string at i that is an RFC 3339 time of the same date as the last one, in
+// UTC and with up to 6 digits of a fraction, into the row, in microseconds. end is 0 if it is
+// something else; then [clock.instant] has to look.
+func (c *clock) plainUTC(f *node, src source, row, i int) (end int) {
 	head, rest := src.word(i+1), src.word(i+9)
 	if head != c.head || rest&0xffff != c.tail || byte(rest>>16) != 'T' || src.byte(i) != '"' {
-		return 0, 0
+		return 0
 	}
 	sec, ok := clockSeconds(src.word(i + 12))
 	if !ok {
-		return 0, 0
+		return 0
 	}
 	us := (c.days*86400 + sec) * 1e6
 	if i += 20; src.byte(i) == '.' {
 		w := src.word(i + 1)
 		n := digitCount(w)
 		if n == 0 || n > 6 {
-			return 0, 0
+			return 0
 		}
 		us += int64(eightDigits(w<<((64-8*n)&63)) * pow10[6-n])
 		i += 1 + n
 	}
-	if uint16(src.word(i)) != 'Z'|'"'<<8 {
-		return 0, 0
+	if src.half(i) != 'Z'|'"'<<8 {
+		return 0
 	}
-	return uint64(us), i + 2
+	f.setWord(row, uint64(us))
+	return i + 2
 }
 
 // instant reads the string whose first byte is at i. Of kind TimestampTZ or
