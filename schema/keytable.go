@@ -2,21 +2,31 @@ package schema
 
 import "math/bits"
 
-// keyTable finds the field of an object key that came out of turn. It is made once
+// keyTable finds the place of an object key that came out of turn. It is made once
 // for a schema.
 type keyTable struct {
-	slots []*node // a power of 2, at most a quarter of them taken
+	slots []*place // a power of 2, at most a quarter of them taken
+	shift uint8    // of a hash of 64 bits, to an index
+	long  bool     // more than the first 8 bytes is needed to tell keys apart
 }
 
-// newKeyTable returns the table of these fields, whose keys differ.
-func newKeyTable(fields []*node) keyTable {
-	t := keyTable{slots: make([]*node, 4<<bits.Len(uint(len(fields))))}
-	for _, f := range fields {
-		i := t.home(sourceOf(quoted(nil, f.key)), 0)
-		for t.slots[i] != nil {
-			i = t.after(i)
+// newKeyTable returns the table of the places of an object, whose keys differ.
+func newKeyTable(places []place) keyTable {
+	fields := places[1 : len(places)-1]
+	size := bits.Len(uint(len(fields))) + 2
+	t := keyTable{slots: make([]*place, 1<<size), shift: uint8(64 - size)}
+	heads := make(map[uint64]bool, len(fields))
+	for i := range fields {
+		heads[upToQuote(sourceOf(quoted(nil, fields[i].f.key)).word(0))] = true
+	}
+	t.long = len(heads) < len(fields)
+	for i := range fields {
+		p := &fields[i]
+		at := t.home(sourceOf(quoted(nil, p.f.key)), 0)
+		for t.slots[at] != nil {
+			at = t.after(at)
 		}
-		t.slots[i] = f
+		t.slots[at], p.f.slot = p, int32(at)
 	}
 	return t
 }
@@ -30,22 +40,38 @@ func quoted(dst []byte, key string) []byte {
 // there must be 16 bytes more.
 func (t *keyTable) find(buf []byte, from, end int) *node {
 	for i := t.home(sourceOf(buf), from); t.slots[i] != nil; i = t.after(i) {
-		if f := t.slots[i]; f.key == string(buf[from:end]) {
+		if f := t.slots[i].f; f.key == string(buf[from:end]) {
 			return f
 		}
 	}
 	return nil
 }
 
-// home returns where the key at i is looked for first: by its first 16 bytes, up to a quote, and
+// home returns where the key at i is looked for first: by its first 8 bytes, or 16, up to a quote, and
 // without a branch, as nobody foresees how long it is.
 func (t *keyTable) home(src source, i int) int {
+	if t.long {
+		return t.slot(longHead(src, i))
+	}
+	return t.slot(upToQuote(src.word(i)))
+}
+
+// slot returns where to look first for a key with this head.
+func (t *keyTable) slot(head uint64) int { return int(head * 0x9E3779B97F4A7C15 >> (t.shift & 63)) }
+
+// longHead makes one word of the first 16 bytes of the key at i.
+func longHead(src source, i int) uint64 {
 	w, w2 := src.word(i), src.word(i+8)
-	m, m2 := quotes(w), quotes(w2)
-	w &= (m ^ (m - 1)) >> 8
-	w2 &= (m2 ^ (m2 - 1)) >> 8 & -uint64(bits.TrailingZeros64(m)>>6) // nothing, where the first word has the end
-	h := w*0x9E3779B97F4A7C15 ^ bits.RotateLeft64(w2*0xD6E8FEB86659FD93, 32)
-	return int((h^h>>29)*0xBF58476D1CE4E5B9>>40) & (len(t.slots) - 1)
+	if quotes(w) != 0 {
+		w2 = 0 // without a branch
+	}
+	return upToQuote(w) ^ bits.RotateLeft64(upToQuote(w2)*0xD6E8FEB86659FD93, 32)
+}
+
+// upToQuote returns the bytes of w before the first quote, the last byte left out if there is none.
+func upToQuote(w uint64) uint64 {
+	m := quotes(w)
+	return w & ((m ^ (m - 1)) >> 8)
 }
 
 // after returns where to look after i.

@@ -25,7 +25,7 @@ func TestKeyTable(t *testing.T) {
 		add(strings.Repeat("k", i%40) + fmt.Sprint(i%7))
 		add(fmt.Sprintf("%d%s%d", i%3, strings.Repeat("\x00", i%20), i%5))
 	}
-	table := newKeyTable(fields)
+	table := newKeyTable(newPlaces(fields))
 	look := func(key string) *node {
 		buf := append([]byte(`{"`+key+`":1}`), make([]byte, pad)...)
 		rnd.Shuffle(pad, func(i, j int) { buf[len(buf)-pad+i] = byte(i) })

@@ -115,7 +115,7 @@ func (l *layout) vector(v *Vector, n *node, rows int) {
 		v.Kids = l.kids(len(n.field.Type.Fields))
 		next := 0
 		for i := range v.Kids {
-			if next < len(n.kids) && n.kids[next].at == i {
+			if next < len(n.kids) && int(n.kids[next].at) == i {
 				l.vector(&v.Kids[i], n.kids[next], rows)
 				next++
 				continue

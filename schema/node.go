@@ -22,26 +22,29 @@ type node struct {
 	ends   []int32  // String, Binary: 0, and where each value ends; List, Map: where row i ends is ends[i+1]
 	data   []byte   // String, Binary; UUID, Fixed: width bytes each; Bool: a byte each
 
-	place    int32  // index among its parent's places
-	follow   int32  // the place of the key that mostly comes after this one
-	far      int32  // a place that is far from this one, whose key came after this one once
-	nulls    int    // of the rows, once finish has counted them
-	field    *Field // nil: the record itself
-	key      string // the object key that fills it
-	parent   *node
-	at       int     // index among the fields of a struct
-	depth    int     // objects and arrays around the value
-	width    int     // UUID, Fixed
-	kids     []*node // Struct: the fields; List: the element; Map: key and value
-	strays   []*node // Struct: keys that have no column; their kind is noKind
-	places   []place // Struct: the fields in the order in which their keys mostly come
-	moves    int     // of places in this batch
-	number   uint32  // of the object that is read, once it has an unknown key
-	byKey    keyTable
-	declared []Field // Struct: what Options.Declared says about members
-	fixed    bool    // its type is declared: it is never promoted
-	needs    bool    // Struct: a field is required
-	mapKey   []byte  // Map: the key being read
+	place     int32  // index among its parent's places
+	slot      int32  // index among those of its parent's byKey
+	follow    int32  // the place of the key that mostly comes after this one
+	far       int32  // a place that is far from this one, whose key came after this one once
+	nulls     int    // of the rows, once finish has counted them
+	field     *Field // nil: the record itself
+	key       string // the object key that fills it
+	parent    *node
+	depth     int     // objects and arrays around the value
+	width     int     // UUID, Fixed
+	kids      []*node // Struct: the fields; List: the element; Map: key and value
+	strays    []*node // Struct: keys that have no column; their kind is noKind
+	places    []place // Struct: the fields in the order in which their keys mostly come
+	at        int32   // index among the fields of a struct
+	moves     int32   // of places in this batch
+	number    uint32  // of the object that is read, once it has an unknown key
+	turns     int32   // keys of this batch that were not where they were expected
+	byKey     keyTable
+	declared  []Field // Struct: what Options.Declared says about members
+	fixed     bool    // its type is declared: it is never promoted
+	needs     bool    // Struct: a field is required
+	scattered bool    // Struct: keys come in an order that nobody foresees
+	mapKey    []byte  // Map: the key being read
 
 	promote *Type     // what its type must become to take what did not fit
 	found   *evidence // Struct, or in an element: members without a column
@@ -108,13 +111,13 @@ func (n *node) addFields(fields []Field, declared *Type) {
 		}
 		kid := &kids[i]
 		kid.init(f, key, n, decl)
-		kid.at = i
+		kid.at = int32(i)
 		n.kids = append(n.kids, kid)
 		taken[key] = true
 		n.needs = n.needs || f.Required
 	}
-	n.byKey = newKeyTable(n.kids)
 	n.places = newPlaces(n.kids)
+	n.byKey = newKeyTable(n.places)
 }
 
 func fieldForKey(fields []Field, key string) *Field {
@@ -344,7 +347,10 @@ func (n *node) reset() {
 	if 16*n.nulls > n.n && n.kind != List && n.kind != Map { // which have more to fill
 		n.sparse = 1
 	}
-	n.n, n.run, n.nulls, n.moves = 0, 0, 0, 0
+	if n.kind == Struct {
+		n.expect()
+	}
+	n.n, n.run, n.nulls, n.turns = 0, 0, 0, 0
 	if n.kind != Struct && n.kind != List && n.kind != Map {
 		n.keep(0)
 	}
@@ -356,6 +362,29 @@ func (n *node) reset() {
 		kid.n, kid.run = 0, 0
 	}
 }
+
+// expect decides by the last batch how keys are looked for in the next one. Once in a while it
+// tries whether their order can be foreseen by now.
+func (n *node) expect() {
+	if n.scattered {
+		if n.moves++; n.moves < retry {
+			return
+		}
+		n.scatter(false)
+	} else {
+		members := 0
+		for _, kid := range n.kids {
+			members += kid.n - kid.nulls
+		}
+		if 3*int(n.turns) > members && members > 0 {
+			n.scatter(true)
+		}
+	}
+	n.moves = 0
+}
+
+// retry is after how many batches it is tried again to foresee the order of keys.
+const retry = 32
 
 // finish fills up to rows, where there is any value, and counts the nulls.
 func (n *node) finish(rows int) {

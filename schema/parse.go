@@ -2,7 +2,6 @@ package schema
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 )
 
@@ -161,10 +160,10 @@ func (r *reader) object(nd *node, row, i int) int {
 	q := &nd.places[0] // of the last key
 	for {
 		p := q.next
-		at := i + p.n
+		at := i + int(p.n)
 		if (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask != 0 || p.n > 16 && !p.goesOn(src, i) {
 			if p = nd.lookup(q, src, i); p != nil {
-				at = i + p.n
+				at = i + int(p.n)
 			} else {
 				var read bool
 				if p, at, read = r.turn(nd, q, row, i); read {
@@ -189,7 +188,7 @@ func (r *reader) object(nd *node, row, i int) int {
 					f.skipTo(row)
 				}
 			}
-			switch f.kind {
+			switch p.kind {
 			case String:
 				i = 0
 				if src.byte(at) == '"' {
@@ -358,7 +357,6 @@ func (r *reader) remember(nd *node, key []byte, row, i int) {
 	r.strays++
 	f := &node{key: string(key), parent: nd, depth: nd.depth, n: row + 1, run: row + 1}
 	nd.strays = append(nd.strays, f)
-	nd.byKey = newKeyTable(append(slices.Clip(nd.kids), nd.strays...))
 	nd.addPlace(f)
 }
 

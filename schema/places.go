@@ -1,13 +1,17 @@
 package schema
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // place is a field in the order in which the keys of an object mostly come, with the
 // beginning of its key side by side with those of its neighbours.
 type place struct {
 	head, headMask uint64 // the first 8 bytes of the key's literal, and which of them it has
 	tail, tailMask uint64 // the second 8 bytes
-	n              int    // bytes of the literal
+	n              int32  // bytes of the literal
+	kind           Kind   // of f
 	f              *node  // nil: the start of the object, or the end of the places
 	next           *place // where the key after it is looked for first: that with f's follow
 	literal        source // if it has more than 16 bytes; zeros after it
@@ -24,7 +28,7 @@ func newPlaces(fields []*node) []place {
 		ps[i+1] = placeOf(f)
 		f.place, f.follow = int32(i+1), int32(i+2)
 	}
-	ps[len(fields)+1] = place{head: ^uint64(0), headMask: ^uint64(0)} // is no UTF-8
+	ps[len(fields)+1] = place{head: ^uint64(0), headMask: ^uint64(0), f: &node{n: math.MaxInt}} // is no UTF-8, and its key was there before
 	ps[0].next = &ps[1]
 	link(ps, 1, len(ps)-1)
 	return ps
@@ -40,11 +44,26 @@ func link(ps []place, from, to int) {
 // addPlace makes the last place that of f.
 func (n *node) addPlace(f *node) {
 	last := len(n.places) - 1
-	ps := append(n.places, n.places[last])
-	ps[last] = placeOf(f)
+	n.places = append(n.places, n.places[last])
+	n.places[last] = placeOf(f)
 	f.place, f.follow = int32(last), int32(last+1)
-	n.places, ps[0].next = ps, &ps[1]
-	link(ps, 1, last+1)
+	n.byKey = newKeyTable(n.places)
+	n.scatter(n.scattered)
+}
+
+// scatter says whether keys come in an order that nobody foresees. Then each is looked up at once: no place
+// leads to another, but all to the last one, which no key has.
+func (n *node) scatter(is bool) {
+	ps := n.places
+	last := len(ps) - 1
+	if n.scattered = is; !is {
+		ps[0].next = &ps[1]
+		link(ps, 1, last)
+		return
+	}
+	for i := range ps {
+		ps[i].next = &ps[last]
+	}
 }
 
 func placeOf(f *node) place {
@@ -57,7 +76,7 @@ func placeOf(f *node) place {
 	p := place{
 		head: binary.LittleEndian.Uint64(word[:]), headMask: binary.LittleEndian.Uint64(mask[:]),
 		tail: binary.LittleEndian.Uint64(word[8:]), tailMask: binary.LittleEndian.Uint64(mask[8:]),
-		f: f, n: len(literal),
+		f: f, n: int32(len(literal)), kind: f.kind,
 	}
 	if p.n > 16 {
 		p.literal = sourceOf(append(literal, make([]byte, 8)...))
@@ -72,9 +91,9 @@ func (n *node) literal() []byte {
 
 // goesOn tells whether the literal, whose first 16 bytes are at i, is there as a whole.
 func (p *place) goesOn(src source, i int) bool {
-	for k := 16; k < p.n; k += 8 {
+	for k := 16; k < int(p.n); k += 8 {
 		x := src.word(i+k) ^ p.literal.word(k)
-		if over := k + 8 - p.n; over > 0 {
+		if over := k + 8 - int(p.n); over > 0 {
 			x <<= 8 * over & 63
 		}
 		if x != 0 {
@@ -93,36 +112,62 @@ func (n *node) placed(f *node) *place {
 }
 
 // lookup returns the place of the field whose key is written at i as it mostly is, after that of
-// q; nil: there is none.
+// q; nil: there is none. Mostly it is the first one that comes into question.
+//
+//go:noinline
 func (n *node) lookup(q *place, src source, i int) *place {
 	t := &n.byKey
+	if p := t.slots[t.slot(upToQuote(src.word(i+1)))]; n.scattered && p != nil &&
+		(src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask == 0 && p.n <= 16 {
+		return p
+	}
+	return n.search(q, src, i)
+}
+
+// is tells whether the key of p is at i as it mostly is.
+func (p *place) is(src source, i int) bool {
+	return (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask == 0 && (p.n <= 16 || p.goesOn(src, i))
+}
+
+// search is lookup for every case.
+func (n *node) search(q *place, src source, i int) *place {
+	t := &n.byKey
 	for at := t.home(src, i+1); ; at = t.after(at) {
-		f := t.slots[at]
-		if f == nil {
+		p := t.slots[at]
+		if p == nil {
 			return nil
 		}
-		p := &n.places[f.place]
-		if (src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask == 0 && (p.n <= 16 || p.goesOn(src, i)) {
-			n.learn(q.f, f)
-			return &n.places[f.place]
+		if p.is(src, i) {
+			n.learn(q.f, p.f)
+			return n.byKey.slots[at] // its place may be another now
 		}
 	}
 }
 
-// learn notes that the key of f came after that of prev; nil: as the first one.
+// learn notes that the key of f came after that of prev, where it was not expected; nil: as the
+// first one.
 func (n *node) learn(prev, f *node) {
-	if prev != nil && uint(f.place-prev.follow) >= reach {
+	n.turns++
+	switch {
+	case prev == nil || n.scattered:
+	case uint(f.place-prev.follow) >= reach:
 		n.came(prev, f)
+	case f.place == prev.far: // the same one twice
+		prev.follow = f.place
+		n.placed(prev).next = n.placed(f)
+	default:
+		prev.far = f.place
 	}
 }
 
-// came learns that the key of f came after that of prev, out of order. Where the same key is that far away twice, it will be looked for there. Fields that
-// turn out to be in the wrong order change places, so many times in a batch: keys that
-// come in no order at all must not cost more than they have to.
+// came learns that the key of f came after that of prev, out of order. Where the same key is
+// that far away twice, it will be looked for there. Fields that turn out to be in the wrong order
+// change places, so many times in a batch: keys that come in no order at all must not cost more
+// than they have to.
 func (n *node) came(prev, f *node) {
 	switch {
 	case prev == f:
-	case f.place < prev.place && n.moves < len(n.places)-2:
+	case f.place < prev.place && int(n.moves) < len(n.places)-2:
 		n.moves++
 		ps, from := n.places, f.place
 		p := ps[from]
@@ -133,9 +178,11 @@ func (n *node) came(prev, f *node) {
 				g.follow--
 			}
 			g.place = i
+			n.byKey.slots[g.slot] = &ps[i]
 		}
 		ps[prev.place+1] = p
 		f.place = prev.place + 1
+		n.byKey.slots[f.slot] = &ps[f.place]
 		f.follow = f.place + 1
 		prev.follow = f.place
 		link(ps, int(from), int(f.place)+1)
