@@ -192,8 +192,8 @@ func (r *reader) object(nd *node, row, i int) int {
 			case String:
 				i = 0
 				if src.byte(at) == '"' {
-					if i = plainText(f, src, row, at+1); i < 0 {
-						i = r.longText(f, row, at+1, ^i)
+					if i = plainText(f, src, row, at+1, 0); i < 0 {
+						i = r.longText(f, row, ^i)
 					}
 				}
 			case Long:
@@ -487,9 +487,9 @@ func (r *reader) text(f *node, row, i int) int {
 	if r.src.byte(i) != '"' {
 		return 0
 	}
-	end := plainText(f, r.src, row, i+1)
+	end := plainText(f, r.src, row, i+1, 0)
 	if end < 0 {
-		end = r.longText(f, row, i+1, ^end)
+		end = r.longText(f, row, ^end)
 	}
 	return end
 }

@@ -37,7 +37,7 @@ func sixteen(c byte) (b [blockBytes]uint8) {
 
 // wideText is [plainText] by blocks. What comes after an escape is copied once more, to where
 // it belongs: nothing waits for what is found in a block before.
-func wideText(f *node, src source, row, i int) (end int) {
+func wideText(f *node, src source, row, i int, high uint64) (end int) {
 	data, at := f.data, len(f.ends)
 	if at == cap(f.ends) {
 		return ^i
@@ -68,10 +68,9 @@ func wideText(f *node, src source, row, i int) (end int) {
 				}
 				continue
 			}
-			was := len(f.data)
 			f.data = f.data[:k+n]
 			var zero archsimd.Int8x16
-			if zero.Greater(all.AsInt8x16()).ToBits() != 0 && !validUTF8(data[was:k+n]) {
+			if (high != 0 || zero.Greater(all.AsInt8x16()).ToBits() != 0) && !validUTF8(data[f.ends[at-1]:k+n]) {
 				return ^(i + n)
 			}
 			f.ends = f.ends[:at+1]

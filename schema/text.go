@@ -81,10 +81,11 @@ func escapeLen(buf []byte, i int) int {
 // plainText reads what is left of a string from i on into data, and makes that the text of the
 // row: words are looked at and copied at once. It returns the index after the quote, or ^at
 // where it met a longer escape or what is no text, or where there is no more room; then data
-// has what is before, which may not be UTF-8, and [reader.longText] goes on. A character begins at i.
-func plainText(f *node, src source, row, i int) (end int) {
+// has what is before, and [reader.longText] goes on. high is not 0 if what data has of the text may
+// have bytes beyond ASCII.
+func plainText(f *node, src source, row, i int, high uint64) (end int) {
 	if byBlocks {
-		return wideText(f, src, row, i)
+		return wideText(f, src, row, i, high)
 	}
 	data, at := f.data, len(f.ends)
 	if at == cap(f.ends) {
@@ -92,7 +93,6 @@ func plainText(f *node, src source, row, i int) (end int) {
 	}
 	k := len(data)
 	i -= k // i+k is the next byte
-	high := uint64(0)
 	for k+8 <= cap(data) {
 		w := src.word(i + k)
 		putWord(data, k, w)
@@ -112,7 +112,7 @@ func plainText(f *node, src source, row, i int) (end int) {
 			i, k = i+1, k+1
 			continue
 		}
-		if high&topBits != 0 && !validUTF8(data[len(f.data):k]) {
+		if high&topBits != 0 && !validUTF8(data[f.ends[at-1]:k]) {
 			break
 		}
 		f.data = f.data[:k]
@@ -128,31 +128,27 @@ func plainText(f *node, src source, row, i int) (end int) {
 // textRoom is how much room plainText needs for a step.
 const textRoom = 64
 
-// longText goes on with the text of row whose first byte is at from, and that plainText left at i.
-func (r *reader) longText(f *node, row, from, i int) int {
-	buf := r.cut.scan.buf
+// longText goes on with the text of row that plainText left at i. An escape is a whole character:
+// the text is UTF-8 if what is around them is.
+func (r *reader) longText(f *node, row, i int) int {
 	if len(f.ends) == 0 {
 		f.ends = append(f.ends, 0)
 	}
-	start := int(f.ends[len(f.ends)-1])
-	judged := start // data up to there, and the text up to from, are known to be right
 	for {
 		if cap(f.data)-len(f.data) < textRoom || len(f.ends) == cap(f.ends) {
 			f.data, f.ends = slices.Grow(f.data, 2*textRoom), slices.Grow(f.ends, 1)
-			f.data, i = f.data[:judged], from
 		} else {
 			n := 0
-			if buf[i] == '\\' && validUTF8(f.data[judged:]) { // no character goes on behind an escape
-				f.data, n = unescapeOne(f.data, buf, i)
+			if r.src.byte(i) == '\\' {
+				f.data, n = unescapeOne(f.data, r.cut.scan.buf, i)
 			}
 			if n <= 0 {
-				f.data = f.data[:start]
+				f.data = f.data[:f.ends[len(f.ends)-1]]
 				return cmp.Or(n, invalid)
 			}
 			i += n
-			from, judged = i, len(f.data)
 		}
-		if i = plainText(f, r.src, row, i); i > 0 {
+		if i = plainText(f, r.src, row, i, topBits); i > 0 {
 			return i
 		}
 		i = ^i
