@@ -91,16 +91,13 @@ func (n *node) literal() []byte {
 
 // goesOn tells whether the literal, whose first 16 bytes are at i, is there as a whole.
 func (p *place) goesOn(src source, i int) bool {
-	for k := 16; k < int(p.n); k += 8 {
-		x := src.word(i+k) ^ p.literal.word(k)
-		if over := k + 8 - int(p.n); over > 0 {
-			x <<= 8 * over & 63
-		}
-		if x != 0 {
+	last := int(p.n) - 8 // the last word overlaps the one before
+	for k := 16; k < last; k += 8 {
+		if src.word(i+k) != p.literal.word(k) {
 			return false
 		}
 	}
-	return true
+	return src.word(i+last) == p.literal.word(last)
 }
 
 // placed returns the place of f; nil: the start.
