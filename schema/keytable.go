@@ -47,8 +47,8 @@ func (t *keyTable) find(buf []byte, from, end int) *node {
 	return nil
 }
 
-// home returns where the key at i is looked for first: by its first 8 bytes, or 16, up to a quote, and
-// without a branch, as nobody foresees how long it is.
+// home returns where the key at i is looked for first: by its first 8 bytes, or 16, up to a
+// quote, and without a branch, as nobody foresees how long it is.
 func (t *keyTable) home(src source, i int) int {
 	if t.long {
 		return t.slot(longHead(src, i))

@@ -322,7 +322,7 @@ func (n *node) held() int {
 
 // tree returns about how much memory n and the nodes below it take themselves.
 func (n *node) tree() int {
-	size := nodeBytes + 2*len(n.key) + 96 // entries in the parent's byKey and places
+	size := nodeBytes + 2*len(n.key) + 128 // entries in the parent's byKey and places
 	for _, kid := range n.kids {
 		size += kid.tree()
 	}

@@ -12,7 +12,7 @@ type place struct {
 	tail, tailMask uint64 // the second 8 bytes
 	n              int32  // bytes of the literal
 	kind           Kind   // of f
-	f              *node  // nil: the start of the object, or the end of the places
+	f              *node  // nil: the start of the object
 	next           *place // where the key after it is looked for first: that with f's follow
 	literal        source // if it has more than 16 bytes; zeros after it
 }
@@ -28,7 +28,8 @@ func newPlaces(fields []*node) []place {
 		ps[i+1] = placeOf(f)
 		f.place, f.follow = int32(i+1), int32(i+2)
 	}
-	ps[len(fields)+1] = place{head: ^uint64(0), headMask: ^uint64(0), f: &node{n: math.MaxInt}} // is no UTF-8, and its key was there before
+	// No UTF-8 is like the key of the last one. Where something else is, it is as if the key had been there before.
+	ps[len(fields)+1] = place{head: ^uint64(0), headMask: ^uint64(0), f: &node{n: math.MaxInt}}
 	ps[0].next = &ps[1]
 	link(ps, 1, len(ps)-1)
 	return ps
@@ -51,8 +52,8 @@ func (n *node) addPlace(f *node) {
 	n.scatter(n.scattered)
 }
 
-// scatter says whether keys come in an order that nobody foresees. Then each is looked up at once: no place
-// leads to another, but all to the last one, which no key has.
+// scatter says whether keys come in an order that nobody foresees. Then each is looked up at
+// once: no place leads to another, but all to the last one, which no key has.
 func (n *node) scatter(is bool) {
 	ps := n.places
 	last := len(ps) - 1
