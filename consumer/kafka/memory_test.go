@@ -42,6 +42,12 @@ func (c *counted) out() int64 {
 	return c.used
 }
 
+func (c *counted) peak() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.most
+}
+
 var _ consumer.Budget = (*pipeline.Share)(nil)
 
 // fill makes a partition with about that many MiB.
@@ -130,8 +136,8 @@ func TestFetchBytesBoundsWhatIsNotReleased(t *testing.T) {
 	for _, b := range held {
 		b.Release()
 	}
-	if limit := cfg.FetchBytes + 4<<20; bud.most > limit {
-		t.Errorf("%d bytes were out at once, the limit is %d", bud.most, cfg.FetchBytes)
+	if limit := cfg.FetchBytes + 4<<20; bud.peak() > limit {
+		t.Errorf("%d bytes were out at once, the limit is %d", bud.peak(), cfg.FetchBytes)
 	}
 	s.Close()
 	if left := bud.out(); left != 0 {
