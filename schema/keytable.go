@@ -15,20 +15,32 @@ func newKeyTable(places []place) keyTable {
 	fields := places[1 : len(places)-1]
 	size := bits.Len(uint(len(fields))) + 2
 	t := keyTable{slots: make([]*place, 1<<size), shift: uint8(64 - size)}
-	heads := make(map[uint64]bool, len(fields))
-	for i := range fields {
-		heads[upToQuote(sourceOf(quoted(nil, fields[i].f.key)).word(0))] = true
-	}
-	t.long = len(heads) < len(fields)
-	for i := range fields {
-		p := &fields[i]
-		at := t.home(sourceOf(quoted(nil, p.f.key)), 0)
-		for t.slots[at] != nil {
-			at = t.after(at)
-		}
-		t.slots[at], p.f.slot = p, int32(at)
+	if !t.fill(fields) {
+		t.long = true
+		clear(t.slots)
+		t.fill(fields)
 	}
 	return t
+}
+
+// fill puts the places of fields into slots. It gives up where two keys have the same first 8
+// bytes, unless more of them is looked at.
+func (t *keyTable) fill(fields []place) bool {
+	heads := make([]uint64, len(t.slots))
+	var text []byte
+	for i := range fields {
+		p := &fields[i]
+		text = quoted(text[:0], p.f.key)
+		head := t.head(sourceOf(text), 0)
+		at := t.slot(head)
+		for ; t.slots[at] != nil; at = t.after(at) {
+			if heads[at] == head && !t.long {
+				return false
+			}
+		}
+		t.slots[at], heads[at], p.f.slot = p, head, int32(at)
+	}
+	return true
 }
 
 // quoted appends a key, the quote that ends it and what is read beyond.
@@ -47,13 +59,16 @@ func (t *keyTable) find(buf []byte, from, end int) *node {
 	return nil
 }
 
-// home returns where the key at i is looked for first: by its first 8 bytes, or 16, up to a
-// quote, and without a branch, as nobody foresees how long it is.
-func (t *keyTable) home(src source, i int) int {
+// home returns where the key at i is looked for first.
+func (t *keyTable) home(src source, i int) int { return t.slot(t.head(src, i)) }
+
+// head makes one word of the first 8 bytes of the key at i, or 16, up to a quote, and without a
+// branch, as nobody foresees how long it is.
+func (t *keyTable) head(src source, i int) uint64 {
 	if t.long {
-		return t.slot(longHead(src, i))
+		return longHead(src, i)
 	}
-	return t.slot(upToQuote(src.word(i)))
+	return upToQuote(src.word(i))
 }
 
 // slot returns where to look first for a key with this head.
