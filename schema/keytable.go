@@ -7,7 +7,7 @@ import "math/bits"
 type keyTable struct {
 	slots []*place // a power of 2, at most a quarter of them taken
 	shift uint8    // of a hash of 64 bits, to an index
-	long  bool     // more than the first 8 bytes is needed to tell keys apart
+	long  bool     // the first 8 bytes do not tell keys apart: all of a key is looked at
 }
 
 // newKeyTable returns the table of the places of an object, whose keys differ.
@@ -24,7 +24,7 @@ func newKeyTable(places []place) keyTable {
 }
 
 // fill puts the places of fields into slots. It gives up where two keys have the same first 8
-// bytes, unless more of them is looked at.
+// bytes, unless all of them is looked at.
 func (t *keyTable) fill(fields []place) bool {
 	heads := make([]uint64, len(t.slots))
 	var text []byte
@@ -49,7 +49,7 @@ func quoted(dst []byte, key string) []byte {
 }
 
 // find returns the field of the key from to end of buf, or nil. The key ends with a quote, and
-// there must be 16 bytes more.
+// there must be 8 bytes more.
 func (t *keyTable) find(buf []byte, from, end int) *node {
 	for i := t.home(sourceOf(buf), from); t.slots[i] != nil; i = t.after(i) {
 		if f := t.slots[i].f; f.key == string(buf[from:end]) {
@@ -62,8 +62,8 @@ func (t *keyTable) find(buf []byte, from, end int) *node {
 // home returns where the key at i is looked for first.
 func (t *keyTable) home(src source, i int) int { return t.slot(t.head(src, i)) }
 
-// head makes one word of the first 8 bytes of the key at i, or 16, up to a quote, and without a
-// branch, as nobody foresees how long it is.
+// head makes one word of the first 8 bytes of the key at i, up to a quote and without a branch, as
+// nobody foresees how long it is; or of all of it.
 func (t *keyTable) head(src source, i int) uint64 {
 	if t.long {
 		return longHead(src, i)
@@ -74,13 +74,21 @@ func (t *keyTable) head(src source, i int) uint64 {
 // slot returns where to look first for a key with this head.
 func (t *keyTable) slot(head uint64) int { return int(head * 0x9E3779B97F4A7C15 >> (t.shift & 63)) }
 
-// longHead makes one word of the first 16 bytes of the key at i.
+// longHead makes one word of the key at i, up to a quote, an escape or a control character: keys
+// often begin alike.
 func longHead(src source, i int) uint64 {
-	w, w2 := src.word(i), src.word(i+8)
-	if quotes(w) != 0 {
-		w2 = 0 // without a branch
+	h := uint64(0)
+	for {
+		w := src.word(i)
+		m := special(w)
+		if m != 0 {
+			w &= (m ^ (m - 1)) >> 8
+		}
+		if h = (bits.RotateLeft64(h, 29) ^ w) * 0xD6E8FEB86659FD93; m != 0 {
+			return h ^ h>>32
+		}
+		i += 8
 	}
-	return upToQuote(w) ^ bits.RotateLeft64(upToQuote(w2)*0xD6E8FEB86659FD93, 32)
 }
 
 // upToQuote returns the bytes of w before the first quote, the last byte left out if there is none.

@@ -42,3 +42,21 @@ func TestKeyTable(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysAlike: keys that begin alike, and are long, are found as fast as others.
+func TestKeysAlike(t *testing.T) {
+	var fields []*node
+	for i := range 500 {
+		fields = append(fields, &node{key: fmt.Sprintf("a beginning of more than 16 bytes.%03d.of.these", i)})
+	}
+	table := newKeyTable(newPlaces(fields))
+	for _, f := range fields {
+		steps := 0
+		for at := table.home(sourceOf(quoted(nil, f.key)), 0); table.slots[at].f != f; at = table.after(at) {
+			steps++
+		}
+		if steps > 10 {
+			t.Errorf("key %q is found after %d others", f.key, steps)
+		}
+	}
+}

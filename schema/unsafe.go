@@ -16,8 +16,8 @@ import (
 // that may be read, of which the first is zero, and
 //   - whatever walks over a text stops at a zero byte, as no token of JSON has one: it never
 //     begins to read beyond it;
-//   - nothing looks further ahead than pad bytes from there: a key is looked up by the 17 bytes
-//     from its quote on, and its literal is compared 16 bytes at a time, and only on while all
+//   - nothing looks further ahead than pad bytes from there: a key is looked up by a word at a
+//     time, up to what ends it, and its literal is compared 16 bytes at a time, and only on while all
 //     before are equal, of which none is zero.
 //
 // Writing stays within the column because putWord and putByte are only called after the
