@@ -23,7 +23,7 @@ func (r *reader) number(f *node, row, i int) int {
 		if !ok {
 			return misfit
 		}
-		f.setWord(row, math.Float64bits(v))
+		f.setWord(math.Float64bits(v))
 	case Float:
 		v, ok := r.numbers.exactFloat(buf[i:e], 32)
 		if !ok {
@@ -32,7 +32,7 @@ func (r *reader) number(f *node, row, i int) int {
 			}
 			return misfit
 		}
-		f.setWord(row, uint64(math.Float32bits(float32(v))))
+		f.setWord(uint64(math.Float32bits(float32(v))))
 	case Decimal:
 		return r.decimal(f, row, i, e)
 	default:
@@ -45,7 +45,7 @@ func (r *reader) number(f *node, row, i int) int {
 			r.widen(f, &Type{Kind: Long})
 			return misfit
 		}
-		f.setWord(row, uint64(v))
+		f.setWord(uint64(v))
 	}
 	return e
 }
@@ -81,13 +81,13 @@ func (r *reader) declared(f *node, row, i int) int {
 	switch f.kind {
 	case Timestamp, TimestampTZ, TimestampNS, TimestampTZNS:
 		v, e, ok := r.clock.instant(buf, i+1, f.kind)
-		return f.setTime(row, v, e, ok)
+		return f.setTime(v, e, ok)
 	case Date:
 		v, ok := r.clock.date(buf, i+1)
-		return f.setTime(row, v, i+11, ok && buf[i+11] == '"')
+		return f.setTime(v, i+11, ok && buf[i+11] == '"')
 	case Time:
 		sec, nsec, e, ok := timeOfDay(buf, i+1)
-		return f.setTime(row, sec*1e6+nsec/1e3, e, ok && nsec%1e3 == 0 && buf[e] == '"')
+		return f.setTime(sec*1e6+nsec/1e3, e, ok && nsec%1e3 == 0 && buf[e] == '"')
 	default:
 		return r.blob(f, row, i)
 	}
@@ -128,12 +128,12 @@ func (r *reader) blob(f *node, row, i int) int {
 	return e + 1
 }
 
-// setTime sets the row if ok, and returns the index after the quote at end.
-func (n *node) setTime(row int, v int64, end int, ok bool) int {
+// setTime sets the next row if ok, and returns the index after the quote at end.
+func (n *node) setTime(v int64, end int, ok bool) int {
 	if !ok {
 		return misfit
 	}
-	n.setWord(row, uint64(v))
+	n.setWord(uint64(v))
 	return end + 1
 }
 

@@ -189,13 +189,13 @@ func TestNumbers(t *testing.T) {
 			t.Errorf("%s as an integer is %d, %v", text, v, isInt)
 		}
 		long := &node{kind: Long}
-		if end := plainLong(long, sourceOf(buf), 0, 0); end != 0 && (!isInt || int64(long.words[0]) != v || end != len(text)) {
+		if end := plainLong(long, sourceOf(buf), 0); end != 0 && (!isInt || int64(long.words[0]) != v || end != len(text)) {
 			t.Errorf("%s is read as %d, %d bytes", text, long.words[0], end)
 		}
 		f, ok := n.double(buf, 0, len(text))
 		want, err := strconv.ParseFloat(text, 64)
 		double := &node{kind: Double}
-		if end := plainDouble(double, sourceOf(buf), 0, 0); end != 0 && (err != nil || math.Float64bits(want) != double.words[0] || end != len(text)) {
+		if end := plainDouble(double, sourceOf(buf), 0); end != 0 && (err != nil || math.Float64bits(want) != double.words[0] || end != len(text)) {
 			t.Errorf("%s is read as %v, %d bytes", text, double.words[0], end)
 		}
 		if ok && (err != nil || math.Float64bits(want) != math.Float64bits(f)) {

@@ -177,15 +177,17 @@ func (n *node) growValid(row int) { n.valid = extend(n.valid, 2*(row>>6+1)) }
 // setNull leaves the row, which is next, without a value.
 func (n *node) setNull(row int) {
 	if n.run > row { // begin thought that there would be one
-		clearBits(n.valid, row, n.run)
+		n.valid[row>>6] &^= 1 << (row & 63)
+		n.n = row + 1
+		return
 	}
 	n.skipTo(row + 1)
 }
 
-// setWord makes v the value of the row, which is next.
-func (n *node) setWord(row int, v uint64) {
+// setWord makes v the value of the next row.
+func (n *node) setWord(v uint64) {
 	n.words = append(n.words, v)
-	n.n = row + 1
+	n.n++
 }
 
 // endText makes what is in data the text of the row, which is next.

@@ -59,16 +59,16 @@ func digits(buf []byte, i int) (v uint64, n int) {
 }
 
 // plainLong reads an integer of up to 19 digits without fraction and exponent at i, which is an
-// int64, into the row. end is 0 if there is none; then [scanNumber] and [decimalText.exactInt]
+// int64, into the next row. end is 0 if there is none; then [scanNumber] and [decimalText.exactInt]
 // have to look.
-func plainLong(f *node, src source, row, i int) (end int) {
+func plainLong(f *node, src source, i int) (end int) {
 	neg := src.byte(i) == '-'
 	if neg {
 		i++
 	}
 	w := src.word(i)
 	n := digitCount(w)
-	if n == 0 || n > 1 && byte(w) == '0' {
+	if byte(w)-'1' > 8 && n != 1 { // not a digit, or 0 before others
 		return 0
 	}
 	u := eightDigits(w << ((64 - 8*n) & 63))
@@ -89,20 +89,20 @@ func plainLong(f *node, src source, row, i int) (end int) {
 			}
 		}
 	}
-	if c := src.byte(i); c == '.' || c|0x20 == 'e' {
+	if c := src.byte(i); c != ',' && (c == '.' || c|0x20 == 'e') {
 		return 0
 	}
 	if neg {
 		u = -u
 	}
-	f.setWord(row, u)
+	f.setWord(u)
 	return i
 }
 
 // plainDouble reads a number of up to 14 digits without an exponent at i, up to 7 of them
-// before the point, into the row: one division makes it exact. end is 0 if there is none; then
+// before the point, into the next row: one division makes it exact. end is 0 if there is none; then
 // [scanNumber] and [numbers.double] have to look.
-func plainDouble(f *node, src source, row, i int) (end int) {
+func plainDouble(f *node, src source, i int) (end int) {
 	neg := uint64(0)
 	if src.byte(i) == '-' {
 		neg = 1 << 63
@@ -143,15 +143,15 @@ func plainDouble(f *node, src source, row, i int) (end int) {
 	if src.byte(i)|0x20 == 'e' {
 		return 0
 	}
-	f.setWord(row, math.Float64bits(d)^neg)
+	f.setWord(math.Float64bits(d) ^ neg)
 	return i
 }
 
-// plainBool reads true or false at i into the row; end is 0 if there is neither. They are as
+// plainBool reads true or false at i into the next row; end is 0 if there is neither. They are as
 // likely as each other: no branch tells.
 //
 //go:noinline
-func plainBool(f *node, src source, row, i int) (end int) {
+func plainBool(f *node, src source, i int) (end int) {
 	const trues, falses = 't' | 'r'<<8 | 'u'<<16 | 'e'<<24, 'f' | 'a'<<8 | 'l'<<16 | 's'<<24 | 'e'<<32
 	w := src.word(i)
 	var yes, no uint64
@@ -165,7 +165,7 @@ func plainBool(f *node, src source, row, i int) (end int) {
 		return 0
 	}
 	f.data = append(f.data, byte(yes))
-	f.n = row + 1
+	f.n++
 	return i + 5 - int(yes)
 }
 

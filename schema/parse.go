@@ -192,23 +192,31 @@ func (r *reader) object(nd *node, row, i int) int {
 			case String:
 				i = 0
 				if src.byte(at) == '"' {
-					if i = plainText(f, src, row, at+1, 0); i < 0 {
-						i = r.longText(f, row, ^i)
+					if byBlocks {
+						i = wideText(f, src, at+1, 0)
+					} else {
+						i = wordText(f, src, at+1, 0)
+					}
+					if i < 0 {
+						i = r.longText(f, ^i)
 					}
 				}
 			case Long:
-				i = plainLong(f, src, row, at)
+				i = plainLong(f, src, at)
 			case Double:
-				i = plainDouble(f, src, row, at)
+				i = plainDouble(f, src, at)
 			case Bool:
-				i = plainBool(f, src, row, at)
+				i = plainBool(f, src, at)
 			case TimestampTZ:
-				i = r.clock.plainUTC(f, src, row, at)
+				i = r.clock.plainUTC(f, src, at)
 			default:
 				i = 0
 			}
 			if i <= 0 {
-				if i = r.member(q.f, row, at); i < 0 {
+				if uint32(src.word(at)) == nullWord {
+					q.f.setNull(row)
+					i = at + 4
+				} else if i = r.member(q.f, row, at); i < 0 {
 					return invalid
 				}
 			}
@@ -421,23 +429,23 @@ func (r *reader) value(f *node, row, i int) int {
 	e := misfit
 	switch f.kind {
 	case String:
-		if end := r.text(f, row, i); end != 0 {
+		if end := r.text(f, i); end != 0 {
 			return end
 		}
 	case Long:
-		if end := plainLong(f, src, row, i); end > 0 {
+		if end := plainLong(f, src, i); end > 0 {
 			return end
 		}
 		e = r.number(f, row, i)
 	case Double:
-		if end := plainDouble(f, src, row, i); end > 0 {
+		if end := plainDouble(f, src, i); end > 0 {
 			return end
 		}
 		e = r.number(f, row, i)
 	case Int, Float, Decimal:
 		e = r.number(f, row, i)
 	case Bool:
-		if end := plainBool(f, src, row, i); end > 0 {
+		if end := plainBool(f, src, i); end > 0 {
 			return end
 		}
 	case Struct:
@@ -462,7 +470,7 @@ func (r *reader) value(f *node, row, i int) int {
 	case noKind:
 		return r.known(f, row, i)
 	case TimestampTZ:
-		if end := r.clock.plainUTC(f, src, row, i); end > 0 {
+		if end := r.clock.plainUTC(f, src, i); end > 0 {
 			return end
 		}
 		fallthrough
@@ -483,13 +491,13 @@ const nullWord = 'n' | 'u'<<8 | 'l'<<16 | 'l'<<24
 // text reads a string, if there is one: the result is 0 else. Nothing else has to be
 // UTF-8 but keys and values that are skipped: no other value, and no column's key, has
 // other bytes than UTF-8.
-func (r *reader) text(f *node, row, i int) int {
+func (r *reader) text(f *node, i int) int {
 	if r.src.byte(i) != '"' {
 		return 0
 	}
-	end := plainText(f, r.src, row, i+1, 0)
+	end := plainText(f, r.src, i+1, 0)
 	if end < 0 {
-		end = r.longText(f, row, ^end)
+		end = r.longText(f, ^end)
 	}
 	return end
 }
@@ -583,7 +591,7 @@ func (r *reader) entry(f *node, at, i int) (end int, ok bool) {
 	buf := r.cut.scan.buf
 	key, value := f.kids[0], f.kids[1]
 	e, _ := scanString(buf, i+1)
-	if r.value(key, at, i) < 0 && !r.keyNumber(key, at, buf[i+1:e]) || !key.holds(at) {
+	if r.value(key, at, i) < 0 && !r.keyNumber(key, buf[i+1:e]) || !key.holds(at) {
 		return 0, false
 	}
 	f.mapKey, _ = unescape(f.mapKey[:0], buf[i+1:e])
@@ -599,7 +607,7 @@ func (r *reader) entry(f *node, at, i int) (end int, ok bool) {
 }
 
 // keyNumber reads the key of a map of integers: only the shortest text of one.
-func (r *reader) keyNumber(f *node, at int, text []byte) bool {
+func (r *reader) keyNumber(f *node, text []byte) bool {
 	if f.kind != Int && f.kind != Long {
 		return false
 	}
@@ -607,6 +615,6 @@ func (r *reader) keyNumber(f *node, at int, text []byte) bool {
 	if err != nil || strconv.FormatInt(v, 10) != string(text) {
 		return false
 	}
-	f.setWord(at, uint64(v))
+	f.setWord(uint64(v))
 	return true
 }

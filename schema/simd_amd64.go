@@ -14,8 +14,8 @@ import (
 var byBlocks = archsimd.X86.AVX2()
 
 // What is unsafe here is loads and stores of 16 bytes: wideText reads at most the padding
-// beyond the text, see unsafe.go, and stores only where it has compared the capacity;
-// wideUTF8 reads whole blocks within b.
+// beyond the text, see unsafe.go, and stores only where it has compared the capacity: with
+// a block more than a step fills, which is what wideUTF8 stores into, and reads up to.
 
 // block is 16 bytes: halves of what most CPUs have, since most texts are short, and
 // instructions on whole ones slow down those around them on some.
@@ -28,6 +28,9 @@ func load(p unsafe.Pointer) block { return archsimd.LoadUint8x16((*[blockBytes]u
 // marks are what ends a run of text: loading them takes less than making them anew.
 var marks = [3][blockBytes]uint8{sixteen('"'), sixteen('\\'), sixteen(0x1f)}
 
+// begun is what a text has so far, as far as its top bits go: no byte beyond ASCII, or some.
+var begun = [2][blockBytes]uint8{{}, sixteen(0x80)}
+
 func sixteen(c byte) (b [blockBytes]uint8) {
 	for i := range b {
 		b[i] = c
@@ -37,46 +40,40 @@ func sixteen(c byte) (b [blockBytes]uint8) {
 
 // wideText is [plainText] by blocks. What comes after an escape is copied once more, to where
 // it belongs: nothing waits for what is found in a block before.
-func wideText(f *node, src source, row, i int, high uint64) (end int) {
-	data, at := f.data, len(f.ends)
-	if at == cap(f.ends) {
-		return ^i
-	}
-	k := len(data)
-	to := unsafe.Pointer(unsafe.SliceData(data))
+func wideText(f *node, src source, i int, high uint64) (end int) {
+	k, to, room := len(f.data), unsafe.Pointer(unsafe.SliceData(f.data)), cap(f.data)-2*blockBytes
 	quote, escape, control := load(unsafe.Pointer(&marks[0])), load(unsafe.Pointer(&marks[1])), load(unsafe.Pointer(&marks[2]))
-	var all block
-	for k+2*blockBytes <= cap(data) {
+	all := load(unsafe.Pointer(&begun[high>>63]))
+	for k <= room {
 		v := load(unsafe.Add(src.p, i))
 		v.Store((*[blockBytes]uint8)(unsafe.Add(to, k)))
 		all = all.Or(v)
 		m := uint32(v.Equal(quote).Or(v.Equal(escape)).Or(v.Min(control).Equal(v)).ToBits())
-		for ; m != 0; m &= m - 1 {
+		for m != 0 {
 			n := bits.TrailingZeros32(m) // k+n is where i+n belongs
-			if c := src.byte(i + n); c != '"' {
-				e := escapes[src.byte(i+n+1)]
-				if c != '\\' || e == 0 {
-					f.data = f.data[:k+n]
+			c := src.byte(i + n)
+			if c == '"' {
+				f.data = f.data[:k+n]
+				at := len(f.ends)
+				var zero archsimd.Int8x16
+				if at >= cap(f.ends) || zero.Greater(all.AsInt8x16()).ToBits() != 0 && !wideUTF8(f.data, int(f.ends[at-1]), k+n) {
 					return ^(i + n)
 				}
-				putByte(data, k+n, e)
-				load(unsafe.Add(src.p, i+n+2)).Store((*[blockBytes]uint8)(unsafe.Add(to, k+n+1)))
-				k--
-				m &^= 2 << n
-				if n == blockBytes-1 {
-					i, k = i+1, k+1
-				}
-				continue
+				f.ends = f.ends[:at+1]
+				f.ends[at] = int32(k + n)
+				f.n++
+				return i + n + 1
 			}
-			f.data = f.data[:k+n]
-			var zero archsimd.Int8x16
-			if (high != 0 || zero.Greater(all.AsInt8x16()).ToBits() != 0) && !validUTF8(data[f.ends[at-1]:k+n]) {
+			e := escapes[src.byte(i+n+1)]
+			if c != '\\' || e == 0 {
+				f.data = f.data[:k+n]
 				return ^(i + n)
 			}
-			f.ends = f.ends[:at+1]
-			f.ends[at] = int32(k + n)
-			f.n = row + 1
-			return i + n + 1
+			*(*byte)(unsafe.Add(to, k+n)) = e
+			load(unsafe.Add(src.p, i+n+2)).Store((*[blockBytes]uint8)(unsafe.Add(to, k+n+1)))
+			m &^= 3 * (m & -m)
+			over := int(uint(n+1) / blockBytes) // 1 if the letter is in the next block
+			i, k = i+over, k+over-1
 		}
 		i, k = i+blockBytes, k+blockBytes
 	}
@@ -120,18 +117,20 @@ var pairs = [3][blockBytes]uint8{
 	},
 }
 
-// wideUTF8 looks at whole blocks of b, which begins at a character and has three bytes before
-// the first block. It returns the index of the first byte that it did not judge; ok is
-// false if what is before it is not valid UTF-8.
-func wideUTF8(b []byte) (from int, ok bool) {
-	base := unsafe.Pointer(unsafe.SliceData(b))
-	first, second, third := archsimd.LoadUint8x16(&pairs[0]), archsimd.LoadUint8x16(&pairs[1]), archsimd.LoadUint8x16(&pairs[2])
+// wideUTF8 tells whether the text in data from from to to is UTF-8, if what is before it is. It makes the
+// block of data that follows zeros: a character that is cut off goes on with them.
+func wideUTF8(data []byte, from, to int) bool {
+	if from < 3 { // a block is compared with the three bytes before it
+		return validUTF8(data[from:to])
+	}
+	first, second, third := load(unsafe.Pointer(&pairs[0])), load(unsafe.Pointer(&pairs[1])), load(unsafe.Pointer(&pairs[2]))
 	low, top := archsimd.BroadcastUint8x16(0x0f), archsimd.BroadcastUint8x16(0x80)
 	threes, fours := archsimd.BroadcastUint8x16(0xE0-0x80), archsimd.BroadcastUint8x16(0xF0-0x80)
-	wrong := archsimd.BroadcastUint8x16(0)
-	i := 3
-	for ; i+blockBytes <= len(b); i += blockBytes {
-		p := unsafe.Add(base, i)
+	var wrong, zero block
+	base := unsafe.Pointer(unsafe.SliceData(data))
+	zero.Store((*[blockBytes]uint8)(unsafe.Add(base, to)))
+	for ; from <= to; from += blockBytes {
+		p := unsafe.Add(base, from)
 		now, one, two, three := load(p), load(unsafe.Add(p, -1)), load(unsafe.Add(p, -2)), load(unsafe.Add(p, -3))
 		found := first.PermuteOrZero(one.AsUint16x8().ShiftAllRight(4).AsUint8x16().And(low).AsInt8x16()).
 			And(second.PermuteOrZero(one.And(low).AsInt8x16())).
@@ -139,5 +138,5 @@ func wideUTF8(b []byte) (from int, ok bool) {
 		next := two.SubSaturated(threes).Or(three.SubSaturated(fours)).And(top) // has to be the third or fourth of a character
 		wrong = wrong.Or(next.Xor(found))
 	}
-	return i, wrong.Equal(archsimd.BroadcastUint8x16(0)).ToBits() == 0xffff
+	return wrong.Equal(zero).ToBits() == 0xffff
 }

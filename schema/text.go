@@ -2,7 +2,6 @@ package schema
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"slices"
 	"unicode/utf8"
@@ -79,18 +78,20 @@ func escapeLen(buf []byte, i int) int {
 }
 
 // plainText reads what is left of a string from i on into data, and makes that the text of the
-// row: words are looked at and copied at once. It returns the index after the quote, or ^at
+// next row: words are looked at and copied at once. It returns the index after the quote, or ^at
 // where it met a longer escape or what is no text, or where there is no more room; then data
-// has what is before, and [reader.longText] goes on. high is not 0 if what data has of the text may
+// has what is before, and [reader.longText] goes on. The top bit of high is set if what data has of the text may
 // have bytes beyond ASCII.
-func plainText(f *node, src source, row, i int, high uint64) (end int) {
+func plainText(f *node, src source, i int, high uint64) (end int) {
 	if byBlocks {
-		return wideText(f, src, row, i, high)
+		return wideText(f, src, i, high)
 	}
-	data, at := f.data, len(f.ends)
-	if at == cap(f.ends) {
-		return ^i
-	}
+	return wordText(f, src, i, high)
+}
+
+// wordText is plainText by words of 8 bytes.
+func wordText(f *node, src source, i int, high uint64) (end int) {
+	data := f.data
 	k := len(data)
 	i -= k // i+k is the next byte
 	for k+8 <= cap(data) {
@@ -103,56 +104,95 @@ func plainText(f *node, src source, row, i int, high uint64) (end int) {
 			continue
 		}
 		k += firstMark(m)
-		if c := src.byte(i + k); c != '"' {
-			e := escapes[src.byte(i+k+1)]
-			if c != '\\' || e == 0 {
+		c := src.byte(i + k)
+		if c == '"' {
+			at := len(f.ends)
+			if at >= cap(f.ends) || high&topBits != 0 && !validUTF8(data[f.ends[at-1]:k]) {
 				break
 			}
-			putByte(data, k, e) // where a word was written
-			i, k = i+1, k+1
-			continue
+			f.data = f.data[:k]
+			f.ends = f.ends[:at+1]
+			f.ends[at] = int32(k)
+			f.n++
+			return i + k + 1
 		}
-		if high&topBits != 0 && !validUTF8(data[f.ends[at-1]:k]) {
+		e := escapes[src.byte(i+k+1)]
+		if c != '\\' || e == 0 {
 			break
 		}
-		f.data = f.data[:k]
-		f.ends = f.ends[:at+1]
-		f.ends[at] = int32(k)
-		f.n = row + 1
-		return i + k + 1
+		putByte(data, k, e) // where a word was written
+		i, k = i+1, k+1
 	}
 	f.data = f.data[:k]
 	return ^(i + k)
 }
 
+// hex4 returns the value of the four hexadecimal digits at i, or a negative number.
+func (s source) hex4(i int) rune {
+	return hexValues[s.byte(i)]<<12 | hexValues[s.byte(i+1)]<<8 | hexValues[s.byte(i+2)]<<4 | hexValues[s.byte(i+3)]
+}
+
 // textRoom is how much room plainText needs for a step.
 const textRoom = 64
 
-// longText goes on with the text of row that plainText left at i. An escape is a whole character:
-// the text is UTF-8 if what is around them is.
-func (r *reader) longText(f *node, row, i int) int {
+// longText goes on with the text that plainText left at i.
+//
+//go:noinline
+func (r *reader) longText(f *node, i int) int {
 	if len(f.ends) == 0 {
 		f.ends = append(f.ends, 0)
 	}
 	for {
+		next := i
 		if cap(f.data)-len(f.data) < textRoom || len(f.ends) == cap(f.ends) {
 			f.data, f.ends = slices.Grow(f.data, 2*textRoom), slices.Grow(f.ends, 1)
-		} else {
-			n := 0
-			if r.src.byte(i) == '\\' {
-				f.data, n = unescapeOne(f.data, r.cut.scan.buf, i)
+		} else if next = f.putEscapes(r.src, i); next == i {
+			f.data = f.data[:f.ends[len(f.ends)-1]]
+			if r.src.half(i) == '\\'|'u'<<8 && r.src.hex4(i+2) >= 0 {
+				return misfit // half of a surrogate pair
 			}
-			if n <= 0 {
-				f.data = f.data[:f.ends[len(f.ends)-1]]
-				return cmp.Or(n, invalid)
-			}
-			i += n
+			return invalid
 		}
-		if i = plainText(f, r.src, row, i, topBits); i > 0 {
+		if i = plainText(f, r.src, next, topBits); i > 0 {
 			return i
 		}
 		i = ^i
 	}
+}
+
+// putEscapes adds what the escapes of six letters from i on stand for, and returns the index after them.
+// It stops where there is no such escape, only half of a surrogate pair, or little room.
+func (n *node) putEscapes(src source, i int) (next int) {
+	data, k := n.data, len(n.data)
+	for src.half(i) == '\\'|'u'<<8 && k+8 <= cap(data) {
+		r, letters := src.hex4(i+2), 6
+		if r >= 0xD800 && r < 0xDC00 && src.half(i+6) == '\\'|'u'<<8 {
+			if low := src.hex4(i + 8); low >= 0xDC00 && low < 0xE000 {
+				r, letters = (r-0xD800)<<10+(low-0xDC00)+0x10000, 12
+			}
+		}
+		if r < 0 || r>>11 == 0xD800>>11 {
+			break
+		}
+		u := uint64(r)
+		switch {
+		case r < 0x80:
+			putWord(data, k, u)
+			k++
+		case r < 0x800:
+			putWord(data, k, 0xC0|u>>6|(0x80|u&0x3F)<<8)
+			k += 2
+		case r < 0x10000:
+			putWord(data, k, 0xE0|u>>12|(0x80|u>>6&0x3F)<<8|(0x80|u&0x3F)<<16)
+			k += 3
+		default:
+			putWord(data, k, 0xF0|u>>18|(0x80|u>>12&0x3F)<<8|(0x80|u>>6&0x3F)<<16|(0x80|u&0x3F)<<24)
+			k += 4
+		}
+		i += letters
+	}
+	n.data = n.data[:k]
+	return i
 }
 
 // unescapeOne appends what the escape at i stands for, and returns its length: 0 if it is

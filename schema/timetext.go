@@ -128,9 +128,9 @@ func zone(buf []byte, i int) (east int64, end int, ok bool) {
 }
 
 // plainUTC reads a string at i that is an RFC 3339 time of the same date as the last one, in
-// UTC and with up to 6 digits of a fraction, into the row, in microseconds. end is 0 if it is
+// UTC and with up to 6 digits of a fraction, into the next row, in microseconds. end is 0 if it is
 // something else; then [clock.instant] has to look.
-func (c *clock) plainUTC(f *node, src source, row, i int) (end int) {
+func (c *clock) plainUTC(f *node, src source, i int) (end int) {
 	head, rest := src.word(i+1), src.word(i+9)
 	if head != c.head || rest&0xffff != c.tail || byte(rest>>16) != 'T' || src.byte(i) != '"' {
 		return 0
@@ -152,7 +152,7 @@ func (c *clock) plainUTC(f *node, src source, row, i int) (end int) {
 	if src.half(i) != 'Z'|'"'<<8 {
 		return 0
 	}
-	f.setWord(row, uint64(us))
+	f.setWord(uint64(us))
 	return i + 2
 }
 

@@ -1,9 +1,6 @@
 package schema
 
-import (
-	"encoding/binary"
-	"unicode/utf8"
-)
+import "encoding/binary"
 
 // validUTF8 is [utf8.Valid], several times as fast where text is not only ASCII.
 //
@@ -12,13 +9,7 @@ import (
 // not wait for the step before, and a shift. No branch depends on where characters begin,
 // which nobody can foresee in text of several scripts.
 func validUTF8(b []byte) bool {
-	i := 0
-	if byBlocks && len(b) >= 3+blockBytes {
-		if i = validWide(b); i < 0 {
-			return false
-		}
-	}
-	state := uint64(0)
+	i, state := 0, uint64(0)
 	for ; i+16 <= len(b); i += 16 {
 		x, y := binary.LittleEndian.Uint64(b[i:]), binary.LittleEndian.Uint64(b[i+8:])
 		if (x|y)&topBits == 0 && state&63 == utf8Whole {
@@ -93,29 +84,3 @@ var utf8Steps = func() (steps [256]uint64) { //nolint:gochecknoglobals // a tabl
 	set(utf8F4, 0x80, 0x8F, utf8Two)
 	return steps
 }()
-
-// validWide returns the index of a character up to which b is valid, or -1 if it is not.
-func validWide(b []byte) int {
-	head := 0 // of three bytes at least, up to a character
-	for head < 3 {
-		r, n := utf8.DecodeRune(b[head:])
-		if r == utf8.RuneError && n == 1 {
-			return -1
-		}
-		head += n
-	}
-	b = b[head-3:] // its first three bytes may be the end of a character: they are known to be right
-	at, ok := wideUTF8(b)
-	if !ok {
-		return -1
-	}
-	for k := 1; k <= 3; k++ { // a character may go on behind what was judged
-		if b[at-k] >= 0xC0 {
-			return head - 3 + at - k
-		}
-		if b[at-k] < 0x80 {
-			break
-		}
-	}
-	return head - 3 + at
-}
