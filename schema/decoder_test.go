@@ -389,6 +389,43 @@ func TestStrays(t *testing.T) {
 	}
 }
 
+// TestKnownValues: a key without a column whose value mostly says nothing of a type is known by
+// its text, and what only begins like it is not taken for it.
+func TestKnownValues(t *testing.T) {
+	for _, c := range []struct{ often, once, rescued string }{
+		{`[]`, `[1]`, `{"/k":"[1]"}`},
+		{`{"urls":[]}`, `{"urls":[7]}`, `{"/k":"{\"urls\":[7]}"}`},
+		{`{"urls":[]}`, `{"urls":[],"more":true}`, `{"/k":"{\"urls\":[],\"more\":true}"}`},
+		{`{"urls":[]}`, `{"urls" : null}`, ""},
+		{`{}`, `null`, ""},
+		{`{}`, `[ ]`, ""},
+		{`{}`, `{}]`, CodeSyntax},
+		{`[]`, `[]]`, CodeSyntax},
+		{`[]`, `[],"k":[]`, CodeDuplicateKey},
+		{`{"a":[]}`, `{"a":[],"a":[]}`, CodeDuplicateKey},
+		{"{\n}", "{\n}", ""}, // more than one line
+	} {
+		d := NewDecoder(Options{})
+		s := numbered(columns(t, "a: long"))
+		record := func(value string) []byte { return fmt.Appendf(nil, `{"a":1,"k":%s,"b":null}`, value) }
+		units := [][]byte{record(c.often), record(c.often), record(c.often), record(c.once), record(c.often)}
+		o := d.Decode(units, s, nil)
+		got := ""
+		if len(o.Rejects) > 0 {
+			got = o.Rejects[0].Code
+		} else {
+			got = rescuedText(o.Data, 3)
+		}
+		if len(o.Unit)+len(o.Rejects) != 5 || got != c.rescued {
+			t.Errorf("%s, and once %s: %d rows, %v, rescued %q, want %q", c.often, c.once, len(o.Unit), o.Rejects, got, c.rescued)
+		}
+		o.Data.Release()
+		if f := d.tables[0].reader.root.strays[0]; strings.Contains(c.often, "\n") != (len(f.data) == 0) {
+			t.Errorf("%s: %q is known", c.often, f.data)
+		}
+	}
+}
+
 // TestSparseColumnsAreSmall: columns take memory for the values that they have, and a bit for
 // every row.
 func TestSparseColumnsAreSmall(t *testing.T) {

@@ -20,7 +20,7 @@ type node struct {
 	valid  []uint64 // bitmap, zeros from run on; as long as it has to be
 	words  []uint64 // values of up to 8 bytes, as 64 bits; Decimal: two words each
 	ends   []int32  // String, Binary: 0, and where each value ends; List, Map: where row i ends is ends[i+1]
-	data   []byte   // String, Binary; UUID, Fixed: width bytes each; Bool: a byte each
+	data   []byte   // String, Binary; UUID, Fixed: width bytes each; Bool: a byte each; noKind: the last value, if it says nothing of a type
 
 	place     int32  // index among its parent's places
 	slot      int32  // index among those of its parent's byKey

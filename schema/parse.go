@@ -336,17 +336,30 @@ func (r *reader) stray(nd *node, key string, i int) int {
 	return e
 }
 
-// known reads the value at i of a key without a column that is known.
+// known reads the value at i of a key without a column that is known. Mostly it says as little as
+// the last one: null, [], or an object like {"urls":[]}.
 func (r *reader) known(f *node, row, i int) int {
-	e := i + 4
-	if uint32(r.src.word(i)) != nullWord {
+	buf, e := r.cut.scan.buf, i+4
+	switch {
+	case uint32(r.src.word(i)) == nullWord:
+	case len(f.data) > 0 && bytes.HasPrefix(buf[i:], f.data):
+		e = i + len(f.data)
+	default:
 		if e = r.stray(f.parent, f.key, i); e < 0 {
 			return invalid
+		}
+		if text := buf[i:e]; len(text) <= maxKnownText && text[0] != 'n' && bytes.IndexByte(text, '\n') < 0 {
+			if _, ok := untyped(buf, i); ok {
+				f.data = append(f.data[:0], text...)
+			}
 		}
 	}
 	f.n, f.run = row+1, row+1
 	return e
 }
+
+// maxKnownText is how long a value may be to be known by its text.
+const maxKnownText = 64
 
 // Keys without a column that are known: of one object, of all together, and their length.
 const (
