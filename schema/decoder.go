@@ -259,6 +259,12 @@ func (d *Decoder) table(s, pinned *Schema) *table {
 	}
 	t := &table{schema: s, pinned: pinned}
 	t.reader.init(&d.cut, s, &d.opt)
+	if len(d.tables) > 0 { // most schemas have evolved from the last one
+		last := d.tables[0]
+		t.reader.root.inherit(&last.reader.root)
+		t.reader.rescued.inherit(&last.reader.rescued)
+		last.held = last.reader.root.held()
+	}
 	for _, kid := range t.reader.root.kids {
 		t.fields = append(t.fields, kid.field.ArrowField())
 	}

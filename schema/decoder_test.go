@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/big"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/google/go-cmp/cmp"
 )
 
 // A member far down in long names has a path much longer than itself. Many of
@@ -137,12 +139,61 @@ func TestFewRowsTakeLittle(t *testing.T) {
 	}
 }
 
-// A table that evolves leaves its earlier schemas behind, and little memory with them.
+// TestEvolvedColumnsKeepTheirMemory: a schema that has evolved begins with the memory of the columns
+// that were there, and both decode what they did.
+func TestEvolvedColumnsKeepTheirMemory(t *testing.T) {
+	d := NewDecoder(Options{})
+	fields := "a: long, t: string, b: boolean, l: list<long>, s: struct<x: string, y: double>"
+	before, after := numbered(columns(t, fields)), numbered(columns(t, fields+", n: long"))
+	var units [][]byte
+	for i := range 300 {
+		switch i % 3 {
+		case 0:
+			units = append(units, fmt.Appendf(nil, `{"a":%d,"t":"text %[1]d","b":true,"l":[1,%[1]d],"s":{"x":"x","y":1.5},"n":%[1]d}`, i))
+		case 1:
+			units = append(units, fmt.Appendf(nil, `{"a":%d,"l":[],"s":{}}`, i))
+		default:
+			units = append(units, []byte(`{"t":null,"l":[null,7],"s":null}`))
+		}
+	}
+	decoded := func(s *Schema) (rows []map[string]any) {
+		o := d.Decode(units, s, nil)
+		defer o.Data.Release()
+		for row := range o.Unit {
+			rows = append(rows, cells(o.Data, s, row))
+		}
+		return rows
+	}
+	memories := func() []any {
+		kids := d.tables[0].reader.root.kids
+		return []any{&kids[0].words[0], &kids[1].data[0], &kids[2].data[0], &kids[3].ends[0], &kids[4].kids[1].words[0]}
+	}
+	first := decoded(before)
+	was := memories()
+	second := decoded(after)
+	if held, is := d.tables[1].reader.root.held(), memories(); held != 0 || !slices.Equal(was, is) {
+		t.Errorf("%d bytes were left behind, columns are at %v, were at %v", held, is, was)
+	}
+	third := decoded(before)
+	for i := range units {
+		if delete(second[i], "n"); !cmp.Equal(first[i], second[i]) || !cmp.Equal(first[i], third[i]) {
+			t.Fatalf("row %d: %v, then %v, then %v", i, first[i], second[i], third[i])
+		}
+	}
+}
+
+// Tables that are not in use take little memory.
 func TestEarlierSchemasTakeLittle(t *testing.T) {
 	d := NewDecoder(Options{})
 	d.keep = 2 << 20
-	for range maxTables {
+	var tables []*Schema
+	for range maxTables { // each takes the memory of the one before
 		s, rec := wideTable(t, 300)
+		d.Decode([][]byte{rec, rec}, s, nil).Data.Release()
+		tables = append(tables, s)
+	}
+	_, rec := wideTable(t, 300)
+	for _, s := range tables {
 		d.Decode([][]byte{rec, rec}, s, nil).Data.Release()
 		others := 0
 		for _, t := range d.tables[1:] {

@@ -340,6 +340,29 @@ func (n *node) free() {
 	}
 }
 
+// inherit takes the memory of old, which had the same place in an earlier schema and is not
+// filled now. New fields are behind those that were there.
+func (n *node) inherit(old *node) {
+	if n.kind != old.kind {
+		return
+	}
+	n.valid, n.words, n.data = old.valid[:0], old.words[:0], old.data[:0]
+	switch n.ends = old.ends; n.kind {
+	case String, Binary:
+		n.ends = n.ends[:min(1, len(n.ends))]
+	case Struct:
+		for i := 0; i < min(len(n.kids), len(old.kids)) && n.kids[i].key == old.kids[i].key; i++ {
+			n.kids[i].inherit(old.kids[i])
+		}
+	case List, Map:
+		for i, kid := range n.kids {
+			kid.inherit(old.kids[i])
+		}
+	default:
+	}
+	old.valid, old.words, old.ends, old.data = nil, nil, nil, nil
+}
+
 // reset forgets all rows.
 func (n *node) reset() {
 	if n.run > 0 {
