@@ -209,6 +209,21 @@ func (r *reader) object(nd *node, row, i int) int {
 				i = plainBool(f, src, at)
 			case TimestampTZ:
 				i = r.clock.plainUTC(f, src, at)
+			case Struct:
+				i = 0
+				if src.byte(at) == '{' && !f.needs && !r.coarse {
+					if i = r.object(f, row, at+1); i < 0 {
+						return invalid
+					}
+					q.f.n = row + 1
+				}
+			case List:
+				i = 0
+				if src.byte(at) == '[' && !r.coarse {
+					if i = r.list(f, row, at); i == invalid {
+						return invalid
+					}
+				}
 			default:
 				i = 0
 			}
