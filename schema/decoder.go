@@ -135,7 +135,7 @@ func (d *Decoder) Held() int {
 // now. The others together keep an eighth of what it may: a table that evolves leaves
 // its earlier schemas behind.
 func (d *Decoder) shrink(t *table) {
-	t.held = t.reader.root.held() + t.reader.rescued.held() + t.reader.strays*2*nodeBytes
+	t.measure()
 	if t.held > d.keep {
 		t.free()
 	}
@@ -146,6 +146,11 @@ func (d *Decoder) shrink(t *table) {
 			t.free()
 		}
 	}
+}
+
+// measure notes how much memory the cells take.
+func (t *table) measure() {
+	t.held = t.reader.root.held() + t.reader.rescued.held() + t.reader.strays*2*nodeBytes
 }
 
 // free gives the memory of all cells back.
@@ -263,7 +268,7 @@ func (d *Decoder) table(s, pinned *Schema) *table {
 		last := d.tables[0]
 		t.reader.root.inherit(&last.reader.root)
 		t.reader.rescued.inherit(&last.reader.rescued)
-		last.held = last.reader.root.held()
+		last.measure()
 	}
 	for _, kid := range t.reader.root.kids {
 		t.fields = append(t.fields, kid.field.ArrowField())

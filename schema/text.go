@@ -2,6 +2,7 @@ package schema
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"unicode/utf8"
@@ -127,15 +128,11 @@ func wordText(f *node, src source, i int, high uint64) (end int) {
 	return ^(i + k)
 }
 
-// hex4 returns the value of the four hexadecimal digits at i, or a negative number.
-func (s source) hex4(i int) rune {
-	return hexValues[s.byte(i)]<<12 | hexValues[s.byte(i+1)]<<8 | hexValues[s.byte(i+2)]<<4 | hexValues[s.byte(i+3)]
-}
-
 // textRoom is how much room plainText needs for a step.
 const textRoom = 64
 
-// longText goes on with the text that plainText left at i.
+// longText goes on with the text that plainText left at i. An escape is a whole character: the
+// text is UTF-8 if what is around its escapes is.
 //
 //go:noinline
 func (r *reader) longText(f *node, i int) int {
@@ -143,56 +140,26 @@ func (r *reader) longText(f *node, i int) int {
 		f.ends = append(f.ends, 0)
 	}
 	for {
-		next := i
 		if cap(f.data)-len(f.data) < textRoom || len(f.ends) == cap(f.ends) {
 			f.data, f.ends = slices.Grow(f.data, 2*textRoom), slices.Grow(f.ends, 1)
-		} else if next = f.putEscapes(r.src, i); next == i {
-			f.data = f.data[:f.ends[len(f.ends)-1]]
-			if r.src.half(i) == '\\'|'u'<<8 && r.src.hex4(i+2) >= 0 {
-				return misfit // half of a surrogate pair
+		} else {
+			n := 0
+			if r.src.byte(i) == '\\' {
+				f.data, n = unescapeOne(f.data, r.cut.scan.buf, i)
 			}
-			return invalid
+			if n <= 0 {
+				f.data = f.data[:f.ends[len(f.ends)-1]]
+				return cmp.Or(n, invalid)
+			}
+			if i += n; r.src.byte(i) == '\\' { // they are rarely alone
+				continue
+			}
 		}
-		if i = plainText(f, r.src, next, topBits); i > 0 {
+		if i = plainText(f, r.src, i, topBits); i > 0 {
 			return i
 		}
 		i = ^i
 	}
-}
-
-// putEscapes adds what the escapes of six letters from i on stand for, and returns the index after them.
-// It stops where there is no such escape, only half of a surrogate pair, or little room.
-func (n *node) putEscapes(src source, i int) (next int) {
-	data, k := n.data, len(n.data)
-	for src.half(i) == '\\'|'u'<<8 && k+8 <= cap(data) {
-		r, letters := src.hex4(i+2), 6
-		if r >= 0xD800 && r < 0xDC00 && src.half(i+6) == '\\'|'u'<<8 {
-			if low := src.hex4(i + 8); low >= 0xDC00 && low < 0xE000 {
-				r, letters = (r-0xD800)<<10+(low-0xDC00)+0x10000, 12
-			}
-		}
-		if r < 0 || r>>11 == 0xD800>>11 {
-			break
-		}
-		u := uint64(r)
-		switch {
-		case r < 0x80:
-			putWord(data, k, u)
-			k++
-		case r < 0x800:
-			putWord(data, k, 0xC0|u>>6|(0x80|u&0x3F)<<8)
-			k += 2
-		case r < 0x10000:
-			putWord(data, k, 0xE0|u>>12|(0x80|u>>6&0x3F)<<8|(0x80|u&0x3F)<<16)
-			k += 3
-		default:
-			putWord(data, k, 0xF0|u>>18|(0x80|u>>12&0x3F)<<8|(0x80|u>>6&0x3F)<<16|(0x80|u&0x3F)<<24)
-			k += 4
-		}
-		i += letters
-	}
-	n.data = n.data[:k]
-	return i
 }
 
 // unescapeOne appends what the escape at i stands for, and returns its length: 0 if it is

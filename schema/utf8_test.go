@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 	"unicode/utf8"
@@ -10,7 +11,7 @@ import (
 // characters, whole and broken.
 func TestValidUTF8(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 5))
-	valid := 0
+	valid, column := 0, newTexts()
 	for range 300_000 {
 		var b []byte
 		parts := r.IntN(12)
@@ -44,14 +45,51 @@ func TestValidUTF8(t *testing.T) {
 		if got := validUTF8(b); got != want {
 			t.Fatalf("%q is valid: %v, want %v", b, got, want)
 		}
+		if got := column.takes(b); got != want {
+			t.Fatalf("%q as a text is valid: %v, want %v", b, got, want)
+		}
 	}
 	if valid < 100_000 || valid > 250_000 {
 		t.Errorf("%d texts were valid", valid)
 	}
 }
 
+// texts is a column that reads texts one after another: in the build with vectors their UTF-8 is
+// judged there, by blocks.
+type texts struct {
+	r reader
+	f node
+}
+
+// newTexts returns one whose memory has the beginning of a character before it.
+func newTexts() *texts {
+	mem := make([]byte, 1<<18)
+	mem[0], mem[1], mem[2] = 0xE3, 0xF0, 0xE3
+	return &texts{r: reader{cut: &cutter{}}, f: node{kind: String, data: mem[3:3], ends: make([]int32, 1, 1001)}}
+}
+
+// takes tells whether b is taken as it is. What would end or escape it is replaced, by other ASCII.
+func (c *texts) takes(b []byte) bool {
+	text := bytes.Clone(b)
+	for i, x := range text {
+		if x < ' ' || x == '"' || x == '\\' {
+			text[i] = 'x'
+		}
+	}
+	if c.f.values() == 3 {
+		c.f.keep(0)
+		c.f.n = 0
+	}
+	buf := padded("\"" + string(text) + "\"\xE3\x81\xBF\xBF\xF0\xE3") // what is behind it is not judged
+	c.r.cut.scan.buf, c.r.src = buf, sourceOf(buf)
+	row, from := c.f.n, len(c.f.data)
+	end := c.r.text(&c.f, 0)
+	return end == len(text)+2 && c.f.n == row+1 && string(c.f.data[from:]) == string(text)
+}
+
 // TestValidUTF8Leads tries every first byte with every second one, and a third.
 func TestValidUTF8Leads(t *testing.T) {
+	column := newTexts()
 	for a := range 256 {
 		for b := range 256 {
 			for _, c := range []byte{0x7f, 0x80, 0xbf, 0xc0} {
@@ -59,9 +97,15 @@ func TestValidUTF8Leads(t *testing.T) {
 				if got, want := validUTF8(text), utf8.Valid(text); got != want {
 					t.Fatalf("%x is valid: %v, want %v", text, got, want)
 				}
+				if got, want := column.takes(text), utf8.Valid(text); got != want {
+					t.Fatalf("%x as a text is valid: %v, want %v", text, got, want)
+				}
 				text = []byte{0xe3, 0x81, 0x82, byte(a), byte(b), c, 'x', 'y'}
 				if got, want := validUTF8(text), utf8.Valid(text); got != want {
 					t.Fatalf("%x is valid: %v, want %v", text, got, want)
+				}
+				if got, want := column.takes(text), utf8.Valid(text); got != want {
+					t.Fatalf("%x as a text is valid: %v, want %v", text, got, want)
 				}
 			}
 		}
