@@ -28,7 +28,7 @@ import (
 	"github.com/firehosed/firehosed/schema"
 )
 
-// childArg makes this program one of the engines in Go: ENGINE IN OUT COLUMNS ROUNDS PROFILE.
+// childArg makes this program one of the engines in Go: ENGINE IN OUT COLUMNS ROUNDS PROFILE BATCH.
 const childArg = "-as-engine"
 
 func child(args []string) error {
@@ -45,16 +45,20 @@ func child(args []string) error {
 	if err != nil {
 		return err
 	}
+	batch, err := strconv.Atoi(args[6])
+	if err != nil {
+		return err
+	}
 	runtime.GOMAXPROCS(1)
-	if decoder, ok := map[string]func(*schema.Schema) func(text []byte) (int64, error){
+	if decoder, ok := map[string]func(*schema.Schema, int) func(text []byte) (int64, error){
 		"decode": decode, "decode-inferred": decodeInferred, "arrow-go-decode": jsonReader,
 	}[engine]; ok { // what is measured begins with the text in memory
 		text, err := readPadded(in)
 		if err != nil {
 			return err
 		}
-		decode := decoder(columns)
-		return takes(rounds, args[5], func() (int64, error) { return decode(text) })
+		decode := decoder(columns, batch)
+		return takes(rounds, args[5], time.Second, func() (int64, error) { return decode(text) })
 	}
 	convert, ok := map[string]func(in, out string, s *schema.Schema) (int64, error){
 		"firehosed": ours, "decoder+pqarrow": decoderAndPqarrow, "arrow-go": jsonReaderAndPqarrow,
@@ -62,7 +66,7 @@ func child(args []string) error {
 	if !ok {
 		return fmt.Errorf("no engine is called %s", engine)
 	}
-	return takes(rounds, args[5], func() (int64, error) { return convert(in, out, columns) })
+	return takes(rounds, args[5], 0, func() (int64, error) { return convert(in, out, columns) })
 }
 
 // readPadded reads a file, and leaves room behind it.
@@ -81,8 +85,10 @@ func readPadded(name string) ([]byte, error) {
 	return text, err
 }
 
-// takes runs an engine, and writes down what each round took; with a profile if a file is named for it.
-func takes(rounds int, profile string, engine func() (int64, error)) error {
+// takes runs an engine, and writes down what each round took; with a profile if a file is named for it. After the first, a round
+// is as many passes as it takes to last so long, and what is written down is their mean: on a machine with neighbours a tenth of a second
+// is all slow or all fast.
+func takes(rounds int, profile string, last time.Duration, engine func() (int64, error)) error {
 	if profile != "" {
 		f, err := os.Create(profile)
 		if err != nil {
@@ -93,17 +99,21 @@ func takes(rounds int, profile string, engine func() (int64, error)) error {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	for range rounds {
-		began := time.Now()
+	for round := range rounds {
+		began, passes := time.Now(), int64(0)
 		user, system, _ := used()
 		before := mallocs()
-		rows, err := engine()
-		if err != nil {
-			return err
+		var m measured
+		for passes == 0 || round > 0 && time.Since(began) < last {
+			rows, err := engine()
+			if err != nil {
+				return err
+			}
+			m.Rows, passes = rows, passes+1
 		}
-		m := measured{Rows: rows, Seconds: time.Since(began).Seconds(), Allocations: mallocs() - before}
+		m.Seconds, m.Allocations = time.Since(began).Seconds()/float64(passes), (mallocs()-before)/passes
 		m.User, m.System, m.Peak = used()
-		m.User, m.System = m.User-user, m.System-system
+		m.User, m.System = (m.User-user)/float64(passes), (m.System-system)/float64(passes)
 		if err := json.NewEncoder(os.Stdout).Encode(&m); err != nil {
 			return err
 		}
@@ -178,7 +188,7 @@ func jsonReaderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
 		return 0, err
 	}
 	defer f.Close()
-	rows, err := readJSON(bufio.NewReaderSize(f, 1<<20), s, w.WriteBuffered)
+	rows, err := readJSON(bufio.NewReaderSize(f, 1<<20), s, batchRows, w.WriteBuffered)
 	if err != nil {
 		return 0, err
 	}
@@ -186,14 +196,14 @@ func jsonReaderAndPqarrow(in, out string, s *schema.Schema) (int64, error) {
 }
 
 // jsonReader is arrow-go's reader alone.
-func jsonReader(s *schema.Schema) func(text []byte) (int64, error) {
+func jsonReader(s *schema.Schema, batch int) func(text []byte) (int64, error) {
 	return func(text []byte) (int64, error) {
-		return readJSON(bytes.NewReader(text), s, func(arrow.RecordBatch) error { return nil })
+		return readJSON(bytes.NewReader(text), s, batch, func(arrow.RecordBatch) error { return nil })
 	}
 }
 
-func readJSON(in io.Reader, s *schema.Schema, each func(arrow.RecordBatch) error) (int64, error) {
-	r := array.NewJSONReader(in, arrowSchema(s), array.WithChunk(batchRows))
+func readJSON(in io.Reader, s *schema.Schema, batch int, each func(arrow.RecordBatch) error) (int64, error) {
+	r := array.NewJSONReader(in, arrowSchema(s), array.WithChunk(batch))
 	defer r.Release()
 	rows := int64(0)
 	for r.Next() {
@@ -206,20 +216,20 @@ func readJSON(in io.Reader, s *schema.Schema, each func(arrow.RecordBatch) error
 	return rows, r.Err()
 }
 
-// batchRows is how many records are decoded at a time.
+// batchRows is how many records are converted at a time.
 const batchRows = 1024
 
 // decode is firehosed's decoder alone, the same in all rounds.
-func decode(s *schema.Schema) func(text []byte) (int64, error) {
-	l := newLayer(schema.Numbered(nil, s), func(arrow.RecordBatch) error { return nil })
+func decode(s *schema.Schema, batch int) func(text []byte) (int64, error) {
+	l := newLayer(schema.Numbered(nil, s), batch, func(arrow.RecordBatch) error { return nil })
 	return l.text
 }
 
 // decodeInferred is one without the columns, which begins anew in each round: a batch in which there are more is decoded
 // once again.
-func decodeInferred(*schema.Schema) func(text []byte) (int64, error) {
+func decodeInferred(_ *schema.Schema, batch int) func(text []byte) (int64, error) {
 	return func(text []byte) (int64, error) {
-		return newLayer(nil, func(arrow.RecordBatch) error { return nil }).text(text)
+		return newLayer(nil, batch, func(arrow.RecordBatch) error { return nil }).text(text)
 	}
 }
 
@@ -229,13 +239,14 @@ type layer struct {
 	schema  *schema.Schema
 	infer   bool // the columns are found
 	columns int
+	most    int // lines of a batch
 	each    func(arrow.RecordBatch) error
 	rows    int64
 }
 
-// newLayer returns one for these columns; nil: they are found.
-func newLayer(s *schema.Schema, each func(arrow.RecordBatch) error) *layer {
-	l := &layer{schema: s, infer: s == nil, columns: 10_000, each: each}
+// newLayer returns one for these columns, with so many lines in a batch; nil: they are found.
+func newLayer(s *schema.Schema, batch int, each func(arrow.RecordBatch) error) *layer {
+	l := &layer{schema: s, infer: s == nil, columns: 10_000, most: batch, each: each}
 	if !l.infer {
 		l.columns = schema.Leaves(s.Fields)
 	}
@@ -258,10 +269,10 @@ func (l *layer) lines(text []byte) (rest int, err error) {
 			o, _ := l.batch(whole[rest:], 64)
 			l.grow(o)
 		}
-		o, n := l.batch(whole[rest:], batchRows)
+		o, n := l.batch(whole[rest:], l.most)
 		if l.infer && o.Want != nil {
 			l.grow(o)
-			o, n = l.batch(whole[rest:], batchRows)
+			o, n = l.batch(whole[rest:], l.most)
 		}
 		rest += n
 		l.rows += o.Data.NumRows()
@@ -294,7 +305,7 @@ func decodeFile(in string, s *schema.Schema, each func(arrow.RecordBatch) error)
 		return 0, err
 	}
 	defer f.Close()
-	l := newLayer(s, each)
+	l := newLayer(s, batchRows, each)
 	const block = 4 << 20
 	text := make([]byte, 0, 2*block)
 	for eof := false; !eof; {

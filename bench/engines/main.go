@@ -64,6 +64,12 @@ type input struct {
 	lines   string // a file of lines NAME TAB TYPE, in DuckDB's words
 }
 
+// batch returns how many records are decoded at a time where nothing else is done: as many as a consumer hands over.
+func (in *input) batch() int {
+	const bytes, records = 1 << 20, 2000
+	return int(max(1, min(records, in.rows*bytes/in.bytes)))
+}
+
 func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "firehosed-engines-")
 	if err != nil {

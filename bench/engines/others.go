@@ -93,12 +93,12 @@ func engineNames() []string {
 
 // command returns the process of a turn.
 func (w *world) command(ctx context.Context, in *input, name, out string) (*exec.Cmd, error) {
-	rounds := strconv.Itoa(w.o.rounds)
+	rounds, batch := strconv.Itoa(w.o.rounds), strconv.Itoa(in.batch())
 	switch name {
 	case prototype:
 		return exec.CommandContext(ctx, w.prototype, "-i", in.path, "-s", in.lines, "-o", out, "-n", rounds, "-w", "pqw"), nil
 	case prototypeDecode:
-		return exec.CommandContext(ctx, w.prototype, "-i", in.path, "-s", in.lines, "-n", rounds, "-w", "none", "-batch", strconv.Itoa(batchRows)), nil
+		return exec.CommandContext(ctx, w.prototype, "-i", in.path, "-s", in.lines, "-n", rounds, "-w", "none", "-batch", batch), nil
 	}
 	if script := engines[name]; script != "" {
 		return exec.CommandContext(ctx, w.o.python, "-c", fmt.Sprintf(measure, script), in.path, out, in.duck, rounds), nil
@@ -108,7 +108,7 @@ func (w *world) command(ctx context.Context, in *input, name, out string) (*exec
 	if w.o.profile != "" {
 		profile = filepath.Join(w.o.profile, in.name+"-"+name+".pprof")
 	}
-	return exec.CommandContext(ctx, self, childArg, name, in.path, out, in.columns, rounds, profile), err
+	return exec.CommandContext(ctx, self, childArg, name, in.path, out, in.columns, rounds, profile, batch), err
 }
 
 // buildPrototype builds the command e2e of a prototype.
