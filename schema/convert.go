@@ -115,7 +115,7 @@ func (r *reader) blob(f *node, row, i int) int {
 		f.endText(row)
 		return e + 1
 	}
-	f.data = extend(f.data, was+f.width)
+	f.data = extend(f.data, was+f.width())
 	read := decodeFixed
 	if f.kind == UUID {
 		read = parseUUID

@@ -79,6 +79,7 @@ func judgeAll(tb testing.TB, units [][]byte, tables []*Schema) {
 	}
 	checkSplit(tb, units, first)
 	checkPadded(tb, units, s)
+	checkScattered(tb, units, s)
 	for _, limit := range []int{0, 40} {
 		checkLines(tb, bytes.Join(units, []byte("\n")), s, limit)
 	}
@@ -169,6 +170,39 @@ func checkPadded(tb testing.TB, units [][]byte, s *Schema) {
 	}
 	if !bytes.Equal(text, before) {
 		tb.Errorf("the text was changed:\n%q\n%q", before, text)
+	}
+}
+
+// checkScattered checks that units become the same when no key is expected to follow another.
+func checkScattered(tb testing.TB, units [][]byte, s *Schema) {
+	tb.Helper()
+	d := NewDecoder(Options{})
+	var texts [2]string
+	for i := range texts {
+		if i == 1 {
+			d.tables[0].reader.root.scatterAll()
+		}
+		o := d.Decode(units, s, nil)
+		rows, err := o.Data.MarshalJSON()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		texts[i] = verdicts(o) + string(rows)
+		o.Data.Release()
+	}
+	if texts[0] != texts[1] {
+		tb.Errorf("in order\n%s\nscattered\n%s", texts[0], texts[1])
+	}
+}
+
+// scatterAll makes the keys of all objects ones that nobody foresees.
+func (n *node) scatterAll() {
+	if n.kind == Struct || n.field == nil && n.parent == nil {
+		n.scatter(true)
+		n.moves = 0
+	}
+	for _, kid := range n.kids {
+		kid.scatterAll()
 	}
 }
 

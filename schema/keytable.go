@@ -5,42 +5,74 @@ import "math/bits"
 // keyTable finds the place of an object key that came out of turn. It is made once
 // for a schema.
 type keyTable struct {
-	slots []*place // a power of 2, at most a quarter of them taken
-	shift uint8    // of a hash of 64 bits, to an index
-	long  bool     // the first 8 bytes do not tell keys apart: all of a key is looked at
+	slots  []int32 // indexes of places; 0: none. A power of 2, at most an eighth of them taken
+	factor uint64  // makes a hash of a head
+	shift  uint8   // of a hash of 64 bits, to an index
+	long   bool    // the first 8 bytes do not tell keys apart: all of a key is looked at
 }
+
+// factors is how many factors are tried: a key that is where it is looked for first is found without a
+// step that nobody foresees.
+const factors = 16
 
 // newKeyTable returns the table of the places of an object, whose keys differ.
 func newKeyTable(places []place) keyTable {
 	fields := places[1 : len(places)-1]
-	size := bits.Len(uint(len(fields))) + 2
-	t := keyTable{slots: make([]*place, 1<<size), shift: uint8(64 - size)}
-	if !t.fill(fields) {
-		t.long = true
-		clear(t.slots)
-		t.fill(fields)
+	size := bits.Len(uint(len(fields))) + 3
+	t := keyTable{slots: make([]int32, 1<<size), shift: uint8(64 - size), factor: 0x9E3779B97F4A7C15}
+	heads := make([]uint64, len(fields))
+	t.setHeads(heads, fields)
+	best, factor := len(fields)+1, t.factor
+	for range factors {
+		if n := t.fill(heads, fields, best); n < best {
+			best, factor = n, t.factor
+		}
+		if best == 0 {
+			break
+		}
+		t.factor *= 0xD6E8FEB86659FD93
+	}
+	if t.factor != factor {
+		t.factor = factor
+		t.fill(heads, fields, best+1)
 	}
 	return t
 }
 
-// fill puts the places of fields into slots. It gives up where two keys have the same first 8
-// bytes, unless all of them is looked at.
-func (t *keyTable) fill(fields []place) bool {
-	heads := make([]uint64, len(t.slots))
+// setHeads sets the heads of fields. Where two have the same first 8 bytes, all of them is looked at.
+func (t *keyTable) setHeads(heads []uint64, fields []place) {
+	seen := make(map[uint64]bool, len(fields))
 	var text []byte
 	for i := range fields {
-		p := &fields[i]
-		text = quoted(text[:0], p.f.key)
-		head := t.head(sourceOf(text), 0)
-		at := t.slot(head)
-		for ; t.slots[at] != nil; at = t.after(at) {
-			if heads[at] == head && !t.long {
-				return false
+		text = quoted(text[:0], fields[i].f.key)
+		heads[i] = t.head(sourceOf(text), 0)
+		if seen[heads[i]] && !t.long {
+			t.long = true
+			t.setHeads(heads, fields)
+			return
+		}
+		seen[heads[i]] = true
+	}
+}
+
+// fill puts the places of fields, which begin with the second, into slots, and returns how many are not
+// where they are looked for first. It gives up at limit of them.
+func (t *keyTable) fill(heads []uint64, fields []place, limit int) int {
+	clear(t.slots)
+	away := 0
+	for i := range fields {
+		at := t.slot(heads[i])
+		if t.slots[at] != 0 {
+			if away++; away == limit {
+				break
 			}
 		}
-		t.slots[at], heads[at], p.f.slot = p, head, int32(at)
+		for t.slots[at] != 0 {
+			at = t.after(at)
+		}
+		t.slots[at], fields[i].f.slot = int32(i+1), int32(at)
 	}
-	return true
+	return away
 }
 
 // quoted appends a key, the quote that ends it and what is read beyond.
@@ -50,9 +82,10 @@ func quoted(dst []byte, key string) []byte {
 
 // find returns the field of the key from to end of buf, or nil. The key ends with a quote, and
 // there must be 8 bytes more.
-func (t *keyTable) find(buf []byte, from, end int) *node {
-	for i := t.home(sourceOf(buf), from); t.slots[i] != nil; i = t.after(i) {
-		if f := t.slots[i].f; f.key == string(buf[from:end]) {
+func (n *node) find(buf []byte, from, end int) *node {
+	t := &n.byKey
+	for i := t.home(sourceOf(buf), from); t.slots[i] != 0; i = t.after(i) {
+		if f := n.places[t.slots[i]].f; f.key == string(buf[from:end]) {
 			return f
 		}
 	}
@@ -72,7 +105,7 @@ func (t *keyTable) head(src source, i int) uint64 {
 }
 
 // slot returns where to look first for a key with this head.
-func (t *keyTable) slot(head uint64) int { return int(head * 0x9E3779B97F4A7C15 >> (t.shift & 63)) }
+func (t *keyTable) slot(head uint64) int { return int(head * t.factor >> (t.shift & 63)) }
 
 // longHead makes one word of the key at i, up to a quote, an escape or a control character: keys
 // often begin alike.

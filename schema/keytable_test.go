@@ -25,11 +25,12 @@ func TestKeyTable(t *testing.T) {
 		add(strings.Repeat("k", i%40) + fmt.Sprint(i%7))
 		add(fmt.Sprintf("%d%s%d", i%3, strings.Repeat("\x00", i%20), i%5))
 	}
-	table := newKeyTable(newPlaces(fields))
+	object := node{places: newPlaces(fields)}
+	object.byKey = newKeyTable(object.places)
 	look := func(key string) *node {
 		buf := append([]byte(`{"`+key+`":1}`), make([]byte, pad)...)
 		rnd.Shuffle(pad, func(i, j int) { buf[len(buf)-pad+i] = byte(i) })
-		return table.find(buf, 2, 2+len(key))
+		return object.find(buf, 2, 2+len(key))
 	}
 	for key, want := range byKey {
 		if got := look(key); got != want {
@@ -49,10 +50,11 @@ func TestKeysAlike(t *testing.T) {
 	for i := range 500 {
 		fields = append(fields, &node{key: fmt.Sprintf("a beginning of more than 16 bytes.%03d.of.these", i)})
 	}
-	table := newKeyTable(newPlaces(fields))
+	places := newPlaces(fields)
+	table := newKeyTable(places)
 	for _, f := range fields {
 		steps := 0
-		for at := table.home(sourceOf(quoted(nil, f.key)), 0); table.slots[at].f != f; at = table.after(at) {
+		for at := table.home(sourceOf(quoted(nil, f.key)), 0); places[table.slots[at]].f != f; at = table.after(at) {
 			steps++
 		}
 		if steps > 10 {

@@ -58,7 +58,7 @@ func (n *node) cellBytes() int {
 	case Decimal:
 		return 16
 	case UUID, Fixed:
-		return n.width
+		return n.width()
 	default:
 		return 8
 	}

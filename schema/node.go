@@ -31,7 +31,6 @@ type node struct {
 	key       string // the object key that fills it
 	parent    *node
 	depth     int     // objects and arrays around the value
-	width     int     // UUID, Fixed
 	kids      []*node // Struct: the fields; List: the element; Map: key and value
 	strays    []*node // Struct: keys that have no column; their kind is noKind
 	places    []place // Struct: the fields in the order in which their keys mostly come
@@ -62,10 +61,6 @@ func (n *node) init(f *Field, key string, parent *node, declared *Type) {
 	*n = node{field: f, kind: f.Type.Kind, key: key, parent: parent, depth: parent.depth}
 	n.fixed = declared != nil
 	switch n.kind {
-	case UUID:
-		n.width = 16
-	case Fixed:
-		n.width = f.Type.Length
 	case Struct:
 		n.addFields(f.Type.Fields, declared)
 	case List, Map:
@@ -77,6 +72,14 @@ func (n *node) init(f *Field, key string, parent *node, declared *Type) {
 		}
 	default:
 	}
+}
+
+// width returns how many bytes a value has: UUID, Fixed.
+func (n *node) width() int {
+	if n.kind == UUID {
+		return 16
+	}
+	return n.field.Type.Length
 }
 
 // part returns the type of the i-th part of a declared list or map, if that is
@@ -224,7 +227,7 @@ func (n *node) values() int {
 	case Bool:
 		return len(n.data)
 	case UUID, Fixed:
-		return len(n.data) / n.width
+		return len(n.data) / n.width()
 	case Decimal:
 		return len(n.words) / 2
 	default:
@@ -245,7 +248,7 @@ func (n *node) keep(values int) {
 	case Bool:
 		n.data = n.data[:values]
 	case UUID, Fixed:
-		n.data = n.data[:values*n.width]
+		n.data = n.data[:values*n.width()]
 	case Decimal:
 		n.words = n.words[:2*values]
 	default:

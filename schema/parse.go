@@ -157,6 +157,9 @@ func (r *reader) object(nd *node, row, i int) int {
 		return i + 1
 	}
 	nd.number = 0
+	if (byBlocks || checked) && nd.scattered && !nd.byKey.long {
+		return r.scattered(nd, row, i)
+	}
 	q := &nd.places[0] // of the last key
 	for {
 		p := q.next
@@ -193,12 +196,12 @@ func (r *reader) object(nd *node, row, i int) int {
 				i = 0
 				if src.byte(at) == '"' {
 					if byBlocks {
-						i = wideText(f, src, at+1, 0)
+						i = wideText(f, src, at+1, at+1)
 					} else {
-						i = wordText(f, src, at+1, 0)
+						i = wordText(f, src, at+1, at+1)
 					}
 					if i < 0 {
-						i = r.longText(f, ^i)
+						i = r.longText(f, ^i, at+1)
 					}
 				}
 			case Long:
@@ -306,8 +309,8 @@ func (r *reader) next(nd *node, i int) (f *node, key []byte, at int) {
 	if escaped {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 		r.scratch = quoted(r.scratch[:0], view(key))
-		f = nd.byKey.find(r.scratch, 0, len(key))
-	} else if f = nd.byKey.find(buf, i+1, e); f == nil {
+		f = nd.find(r.scratch, 0, len(key))
+	} else if f = nd.find(buf, i+1, e); f == nil {
 		key = r.cut.scan.keys.text(buf[i+1:e], escaped)
 	}
 	if f == nil && !validUTF8(buf[i+1:e]) {
@@ -523,9 +526,9 @@ func (r *reader) text(f *node, i int) int {
 	if r.src.byte(i) != '"' {
 		return 0
 	}
-	end := plainText(f, r.src, i+1, 0)
+	end := plainText(f, r.src, i+1, i+1)
 	if end < 0 {
-		end = r.longText(f, ^end)
+		end = r.longText(f, ^end, i+1)
 	}
 	return end
 }

@@ -109,13 +109,17 @@ func (n *node) placed(f *node) *place {
 	return &n.places[f.place]
 }
 
+// ahead returns the place at which the key at i is looked for first.
+func (n *node) ahead(src source, i int) *place {
+	return &n.places[n.byKey.slots[n.byKey.slot(upToQuote(src.word(i+1)))]]
+}
+
 // lookup returns the place of the field whose key is written at i as it mostly is, after that of
 // q; nil: there is none. Mostly it is the first one that comes into question.
 //
 //go:noinline
 func (n *node) lookup(q *place, src source, i int) *place {
-	t := &n.byKey
-	if p := t.slots[t.slot(upToQuote(src.word(i+1)))]; n.scattered && p != nil &&
+	if p := n.ahead(src, i); n.scattered && p.f != nil &&
 		(src.word(i)^p.head)&p.headMask|(src.word(i+8)^p.tail)&p.tailMask == 0 && p.n <= 16 {
 		return p
 	}
@@ -131,13 +135,13 @@ func (p *place) is(src source, i int) bool {
 func (n *node) search(q *place, src source, i int) *place {
 	t := &n.byKey
 	for at := t.home(src, i+1); ; at = t.after(at) {
-		p := t.slots[at]
-		if p == nil {
+		k := t.slots[at]
+		if k == 0 {
 			return nil
 		}
-		if p.is(src, i) {
+		if p := &n.places[k]; p.is(src, i) {
 			n.learn(q.f, p.f)
-			return n.byKey.slots[at] // its place may be another now
+			return &n.places[t.slots[at]] // it may be another now
 		}
 	}
 }
@@ -176,11 +180,11 @@ func (n *node) came(prev, f *node) {
 				g.follow--
 			}
 			g.place = i
-			n.byKey.slots[g.slot] = &ps[i]
+			n.byKey.slots[g.slot] = i
 		}
 		ps[prev.place+1] = p
 		f.place = prev.place + 1
-		n.byKey.slots[f.slot] = &ps[f.place]
+		n.byKey.slots[f.slot] = f.place
 		f.follow = f.place + 1
 		prev.follow = f.place
 		link(ps, int(from), int(f.place)+1)

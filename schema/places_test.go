@@ -28,7 +28,7 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 	for _, key := range keys {
 		literal := fmt.Sprintf("%q:", key)
 		buf := append([]byte(literal+"1"), make([]byte, pad)...)
-		f := n.byKey.find(buf, 1, 1+len(key))
+		f := n.find(buf, 1, 1+len(key))
 		if f == nil {
 			t.Fatalf("key %q is not found", key)
 		}
@@ -62,7 +62,7 @@ func (n *node) look(t *testing.T, keys []string) (misses int) {
 // placeOf returns the place of a key.
 func (n *node) placeOf(key string) int32 {
 	buf := quoted(nil, key)
-	return n.byKey.find(buf, 0, len(key)).place
+	return n.find(buf, 0, len(key)).place
 }
 
 func headOf(p *place) (b []byte) {

@@ -170,6 +170,7 @@ func randomTable(t *testing.T, seed uint64) {
 	if a, b := strings.Join(all, "\n"), strings.Join(one, "\n"); a != b {
 		t.Errorf("at once:\n%s\none by one:\n%s", a, b)
 	}
+	checkScattered(t, units, s)
 }
 
 // rowsOf returns the rows as text.

@@ -13,9 +13,10 @@ import (
 // instruction before it is answered: variables of the package are plain bytes.
 var byBlocks = archsimd.X86.AVX2()
 
-// What is unsafe here is loads and stores of 16 bytes: wideText reads at most the padding
-// beyond the text, see unsafe.go, and stores only where it has compared the capacity: with
-// a block more than a step fills, which is what wideUTF8 stores into, and reads up to.
+// What is unsafe here is loads and stores of 16 bytes. Loads read at most the padding beyond the
+// text, see unsafe.go: wideText, like whatever walks over a text; wideQuotes and shortText, which look 48 bytes ahead of a key and
+// 32 ahead of the value behind one, that are there; wideUTF8, the last block of a text and three bytes before it.
+// Stores are only made where the capacity has been compared, with the block more that an escape may need.
 
 // block is 16 bytes: halves of what most CPUs have, since most texts are short, and
 // instructions on whole ones slow down those around them on some.
@@ -40,10 +41,10 @@ func sixteen(c byte) (b [blockBytes]uint8) {
 
 // wideText is [plainText] by blocks. What comes after an escape is copied once more, to where
 // it belongs: nothing waits for what is found in a block before.
-func wideText(f *node, src source, i int, high uint64) (end int) {
+func wideText(f *node, src source, i, from int) (end int) {
 	k, to, room := len(f.data), unsafe.Pointer(unsafe.SliceData(f.data)), cap(f.data)-2*blockBytes
 	quote, escape, control := load(unsafe.Pointer(&marks[0])), load(unsafe.Pointer(&marks[1])), load(unsafe.Pointer(&marks[2]))
-	all := load(unsafe.Pointer(&begun[high>>63]))
+	all := load(unsafe.Pointer(&begun[uint(from-i)>>63]))
 	for k <= room {
 		v := load(unsafe.Add(src.p, i))
 		v.Store((*[blockBytes]uint8)(unsafe.Add(to, k)))
@@ -55,14 +56,19 @@ func wideText(f *node, src source, i int, high uint64) (end int) {
 			if c == '"' {
 				f.data = f.data[:k+n]
 				at := len(f.ends)
-				var zero archsimd.Int8x16
-				if at >= cap(f.ends) || zero.Greater(all.AsInt8x16()).ToBits() != 0 && !wideUTF8(f.data, int(f.ends[at-1]), k+n) {
+				if at >= cap(f.ends) || load(unsafe.Pointer(&begun[0])).AsInt8x16().Greater(all.AsInt8x16()).ToBits() != 0 && !wideUTF8(src, from, i+n) {
 					return ^(i + n)
 				}
 				f.ends = f.ends[:at+1]
 				f.ends[at] = int32(k + n)
 				f.n++
 				return i + n + 1
+			}
+			if src.half(i+n) == '\\'|'/'<<8 { // what follows is one byte before where it was
+				load(unsafe.Add(src.p, i+n+1)).Store((*[blockBytes]uint8)(unsafe.Add(to, k+n)))
+				m &= m - 1
+				k--
+				continue
 			}
 			e := escapes[src.byte(i+n+1)]
 			if c != '\\' || e == 0 {
@@ -79,6 +85,43 @@ func wideText(f *node, src source, i int, high uint64) (end int) {
 	}
 	f.data = f.data[:k]
 	return ^i
+}
+
+// wideQuotes tells which of the sight bytes at i are quotes.
+func wideQuotes(src source, i int) uint64 {
+	quote := load(unsafe.Pointer(&marks[0]))
+	return uint64(load(unsafe.Add(src.p, i)).Equal(quote).ToBits()) |
+		uint64(load(unsafe.Add(src.p, i+blockBytes)).Equal(quote).ToBits())<<16 |
+		uint64(load(unsafe.Add(src.p, i+2*blockBytes)).Equal(quote).ToBits())<<32
+}
+
+// shortBytes is how long a text shortText reads may be.
+const shortBytes = 2 * blockBytes
+
+// shortText reads a string of n bytes, at most shortBytes, whose first byte is at i, into the next row if it ends there and
+// has nothing but ASCII and no escapes, without a branch for its length. It returns the index after the quote; 0 if
+// it is something else, or there is no room.
+func shortText(f *node, src source, i, n int) (end int) {
+	k, at := len(f.data), len(f.ends)
+	if at >= cap(f.ends) || k > cap(f.data)-shortBytes || src.byte(i+n) != '"' {
+		return 0
+	}
+	to := unsafe.Add(unsafe.Pointer(unsafe.SliceData(f.data)), k)
+	v, w := load(unsafe.Add(src.p, i)), load(unsafe.Add(src.p, i+blockBytes))
+	v.Store((*[blockBytes]uint8)(to))
+	w.Store((*[blockBytes]uint8)(unsafe.Add(to, blockBytes)))
+	escape, control := load(unsafe.Pointer(&marks[1])), load(unsafe.Pointer(&marks[2])).AsInt8x16()
+	// as a signed number, a byte beyond ASCII is less than a control character
+	m := uint64(v.Equal(escape).Or(v.AsInt8x16().Max(control).Equal(control)).ToBits()) |
+		uint64(w.Equal(escape).Or(w.AsInt8x16().Max(control).Equal(control)).ToBits())<<blockBytes
+	if m&(1<<(n&63)-1) != 0 {
+		return 0
+	}
+	f.data = f.data[:k+n]
+	f.ends = f.ends[:at+1]
+	f.ends[at] = int32(k + n)
+	f.n++
+	return i + n + 1
 }
 
 // What a byte and the one before it can be wrong with, a bit each. A pair is wrong if a
@@ -117,26 +160,30 @@ var pairs = [3][blockBytes]uint8{
 	},
 }
 
-// wideUTF8 tells whether the text in data from from to to is UTF-8, if what is before it is. It makes the
-// block of data that follows zeros: a character that is cut off goes on with them.
-func wideUTF8(data []byte, from, to int) bool {
-	if from < 3 { // a block is compared with the three bytes before it
-		return validUTF8(data[from:to])
+// upTo are the bytes of a block that count, from the one before which as many do not.
+var upTo = func() (m [2 * blockBytes]uint8) {
+	for i := range blockBytes {
+		m[i] = 0xff
 	}
+	return m
+}()
+
+// wideUTF8 tells whether the text from from to to of a record is UTF-8. A quote is before it and behind it, as
+// it stands in the record, and no byte of a character further before: a block is compared with the three bytes before it.
+func wideUTF8(src source, from, to int) bool {
 	first, second, third := load(unsafe.Pointer(&pairs[0])), load(unsafe.Pointer(&pairs[1])), load(unsafe.Pointer(&pairs[2]))
 	low, top := archsimd.BroadcastUint8x16(0x0f), archsimd.BroadcastUint8x16(0x80)
 	threes, fours := archsimd.BroadcastUint8x16(0xE0-0x80), archsimd.BroadcastUint8x16(0xF0-0x80)
-	var wrong, zero block
-	base := unsafe.Pointer(unsafe.SliceData(data))
-	zero.Store((*[blockBytes]uint8)(unsafe.Add(base, to)))
+	zero, wrong := load(unsafe.Pointer(&begun[0])), load(unsafe.Pointer(&begun[0]))
 	for ; from <= to; from += blockBytes {
-		p := unsafe.Add(base, from)
+		p := unsafe.Add(src.p, from)
 		now, one, two, three := load(p), load(unsafe.Add(p, -1)), load(unsafe.Add(p, -2)), load(unsafe.Add(p, -3))
 		found := first.PermuteOrZero(one.AsUint16x8().ShiftAllRight(4).AsUint8x16().And(low).AsInt8x16()).
 			And(second.PermuteOrZero(one.And(low).AsInt8x16())).
 			And(third.PermuteOrZero(now.AsUint16x8().ShiftAllRight(4).AsUint8x16().And(low).AsInt8x16()))
 		next := two.SubSaturated(threes).Or(three.SubSaturated(fours)).And(top) // has to be the third or fourth of a character
-		wrong = wrong.Or(next.Xor(found))
+		counts := load(unsafe.Pointer(&upTo[max(0, from+blockBytes-1-to)&(blockBytes-1)]))
+		wrong = wrong.Or(next.Xor(found).And(counts))
 	}
 	return wrong.Equal(zero).ToBits() == 0xffff
 }

@@ -83,16 +83,20 @@ func escapeLen(buf []byte, i int) int {
 // where it met a longer escape or what is no text, or where there is no more room; then data
 // has what is before, and [reader.longText] goes on. The top bit of high is set if what data has of the text may
 // have bytes beyond ASCII.
-func plainText(f *node, src source, i int, high uint64) (end int) {
+func plainText(f *node, src source, i int, from int) (end int) {
 	if byBlocks {
-		return wideText(f, src, i, high)
+		return wideText(f, src, i, from)
 	}
-	return wordText(f, src, i, high)
+	return wordText(f, src, i, from)
 }
 
 // wordText is plainText by words of 8 bytes.
-func wordText(f *node, src source, i int, high uint64) (end int) {
+func wordText(f *node, src source, i int, from int) (end int) {
 	data := f.data
+	high := uint64(0)
+	if i != from {
+		high = topBits
+	}
 	k := len(data)
 	i -= k // i+k is the next byte
 	for k+8 <= cap(data) {
@@ -135,7 +139,7 @@ const textRoom = 64
 // text is UTF-8 if what is around its escapes is.
 //
 //go:noinline
-func (r *reader) longText(f *node, i int) int {
+func (r *reader) longText(f *node, i, from int) int {
 	if len(f.ends) == 0 {
 		f.ends = append(f.ends, 0)
 	}
@@ -155,7 +159,7 @@ func (r *reader) longText(f *node, i int) int {
 				continue
 			}
 		}
-		if i = plainText(f, r.src, i, topBits); i > 0 {
+		if i = plainText(f, r.src, i, from); i > 0 {
 			return i
 		}
 		i = ^i

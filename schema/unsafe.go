@@ -24,6 +24,9 @@ import (
 // capacity has been compared.
 type source struct{ p unsafe.Pointer }
 
+// checked tells whether this build checks what is read and written: not this one.
+const checked = false
+
 func sourceOf(text []byte) source { return source{unsafe.Pointer(unsafe.SliceData(text))} }
 
 // byte returns the byte at i.

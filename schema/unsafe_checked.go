@@ -8,6 +8,8 @@ import "encoding/binary"
 
 type source struct{ text []byte }
 
+const checked = true
+
 func sourceOf(text []byte) source { return source{text} }
 
 func (s source) byte(i int) byte { return s.text[i] }

@@ -61,11 +61,8 @@ type texts struct {
 	f node
 }
 
-// newTexts returns one whose memory has the beginning of a character before it.
 func newTexts() *texts {
-	mem := make([]byte, 1<<18)
-	mem[0], mem[1], mem[2] = 0xE3, 0xF0, 0xE3
-	return &texts{r: reader{cut: &cutter{}}, f: node{kind: String, data: mem[3:3], ends: make([]int32, 1, 1001)}}
+	return &texts{r: reader{cut: &cutter{}}, f: node{kind: String, data: make([]byte, 0, 1<<18), ends: make([]int32, 1, 1001)}}
 }
 
 // takes tells whether b is taken as it is. What would end or escape it is replaced, by other ASCII.
@@ -80,11 +77,12 @@ func (c *texts) takes(b []byte) bool {
 		c.f.keep(0)
 		c.f.n = 0
 	}
-	buf := padded("\"" + string(text) + "\"\xE3\x81\xBF\xBF\xF0\xE3") // what is behind it is not judged
+	const before = "\xE3\xF0\xE3\":" // neither this is judged, nor what is behind
+	buf := padded(before + "\"" + string(text) + "\"\xE3\x81\xBF\xBF\xF0\xE3")
 	c.r.cut.scan.buf, c.r.src = buf, sourceOf(buf)
 	row, from := c.f.n, len(c.f.data)
-	end := c.r.text(&c.f, 0)
-	return end == len(text)+2 && c.f.n == row+1 && string(c.f.data[from:]) == string(text)
+	end := c.r.text(&c.f, len(before))
+	return end == len(before)+len(text)+2 && c.f.n == row+1 && string(c.f.data[from:]) == string(text)
 }
 
 // TestValidUTF8Leads tries every first byte with every second one, and a third.
