@@ -62,3 +62,23 @@ func TestKeysAlike(t *testing.T) {
 		}
 	}
 }
+
+// TestFactors: nearly all keys are where they are looked for first.
+func TestFactors(t *testing.T) {
+	for n, most := range map[int]int{5: 0, 95: 1, 1000: 50} {
+		var fields []*node
+		for i := range n {
+			fields = append(fields, &node{key: fmt.Sprintf("%s_%02d", []string{"http", "k8s", "app", "db", "net"}[i%5], i)})
+		}
+		table := newKeyTable(newPlaces(fields))
+		away := 0
+		for _, f := range fields {
+			if table.home(sourceOf(quoted(nil, f.key)), 0) != int(f.slot) {
+				away++
+			}
+		}
+		if away > most {
+			t.Errorf("of %d keys %d are not where they are looked for first", n, away)
+		}
+	}
+}

@@ -5,18 +5,18 @@ import "math/bits"
 // sight is how many bytes from the beginning of a key on are looked at for the next one.
 const sight = 48
 
-// scattered is [reader.object] from its first key on, at i, for keys that come in an order
-// that nobody foresees. The place of a key is looked up before the value in front of it is read, as far as its
-// quotes tell where that ends: the lookup then waits for no wrong guess of what the value is, nor
-// for its end. What was found ahead is compared with what is there, like any key.
+// scattered is [reader.object] from its first key on, at i, for keys that come in an order that
+// nobody foresees. A key is looked up before the value in front of it is read, as far as quotes
+// tell where that ends: so the lookup waits neither for the value nor for a wrong guess of what
+// it is. What was found ahead is compared with what is there, like any key.
 //
 //nolint:funlen // every step out of it costs a tenth
 func (r *reader) scattered(nd *node, row, i int) int {
 	src := r.src
 	p := &nd.places[0] // no key is like it: it has no length
 	for {
-		// Behind the key's two quotes, the next one begins the value, if it is a text, and one more ends it. Else it
-		// begins the next key. sight stands for a quote that is not seen.
+		// Behind the two quotes of the key, the next one begins the value, if that is a text, and one
+		// more ends it. Else it begins the next key. The bit at sight stands for one out of sight.
 		m := wideQuotes(src, i+1) | 1<<sight
 		n := bits.TrailingZeros64(m) // bytes of the key
 		m &= m - 1
