@@ -157,13 +157,7 @@ func checkPadded(tb testing.TB, units [][]byte, s *Schema) {
 	var texts [2]string
 	for i, lie := range []bool{false, true} {
 		d := NewDecoder(Options{Padded: lie})
-		o := d.Decode(padded, s, nil)
-		rows, err := o.Data.MarshalJSON()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		texts[i] = verdicts(o) + string(rows)
-		o.Data.Release()
+		texts[i] = outcome(tb, d.Decode(padded, s, nil))
 	}
 	if texts[0] != texts[1] {
 		tb.Errorf("copied\n%s\nwhere it lies\n%s", texts[0], texts[1])
@@ -171,6 +165,17 @@ func checkPadded(tb testing.TB, units [][]byte, s *Schema) {
 	if !bytes.Equal(text, before) {
 		tb.Errorf("the text was changed:\n%q\n%q", before, text)
 	}
+}
+
+// outcome returns what became of units, and lets it go.
+func outcome(tb testing.TB, o *Decoded) string {
+	tb.Helper()
+	defer o.Data.Release()
+	rows, err := o.Data.MarshalJSON()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return verdicts(o) + string(rows)
 }
 
 // checkScattered checks that units become the same when no key is expected to follow another.
@@ -182,13 +187,7 @@ func checkScattered(tb testing.TB, units [][]byte, s *Schema) {
 		if i == 1 {
 			d.tables[0].reader.root.scatterAll()
 		}
-		o := d.Decode(units, s, nil)
-		rows, err := o.Data.MarshalJSON()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		texts[i] = verdicts(o) + string(rows)
-		o.Data.Release()
+		texts[i] = outcome(tb, d.Decode(units, s, nil))
 	}
 	if texts[0] != texts[1] {
 		tb.Errorf("in order\n%s\nscattered\n%s", texts[0], texts[1])

@@ -244,14 +244,24 @@ func (r *reader) object(nd *node, row, i int) int {
 			i++
 			continue
 		}
-		i = r.space(src, i)
-		if c := src.byte(i); c != ',' {
-			if c == '}' {
-				return i + 1
-			}
-			return invalid
+		var more bool
+		if i, more = r.another(i); !more {
+			return i
 		}
-		i = r.space(src, i+1)
+	}
+}
+
+// another returns where the next member begins after the one that ends at i. If there is none, it
+// returns the index after the object, or invalid.
+func (r *reader) another(i int) (next int, more bool) {
+	i = r.space(r.src, i)
+	switch r.src.byte(i) {
+	case ',':
+		return r.space(r.src, i+1), true
+	case '}':
+		return i + 1, false
+	default:
+		return invalid, false
 	}
 }
 

@@ -89,13 +89,9 @@ func (r *reader) scattered(nd *node, row, i int) int {
 			i++
 			continue
 		}
-		i = r.space(src, i)
-		if c := src.byte(i); c != ',' {
-			if c == '}' {
-				return i + 1
-			}
-			return invalid
+		var more bool
+		if i, more = r.another(i); !more {
+			return i
 		}
-		i = r.space(src, i+1)
 	}
 }

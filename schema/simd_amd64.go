@@ -160,7 +160,7 @@ var pairs = [3][blockBytes]uint8{
 	},
 }
 
-// upTo are the bytes of a block that count, from the one before which as many do not.
+// upTo[n:] marks all bytes of a block but the last n.
 var upTo = func() (m [2 * blockBytes]uint8) {
 	for i := range blockBytes {
 		m[i] = 0xff

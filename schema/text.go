@@ -81,9 +81,9 @@ func escapeLen(buf []byte, i int) int {
 // plainText reads what is left of a string from i on into data, and makes that the text of the
 // next row: words are looked at and copied at once. It returns the index after the quote, or ^at
 // where it met a longer escape or what is no text, or where there is no more room; then data
-// has what is before, and [reader.longText] goes on. The top bit of high is set if what data has of the text may
-// have bytes beyond ASCII.
-func plainText(f *node, src source, i int, from int) (end int) {
+// has what is before, and [reader.longText] goes on. The text began at from: if that is not i, what was read
+// of it before may have bytes beyond ASCII.
+func plainText(f *node, src source, i, from int) (end int) {
 	if byBlocks {
 		return wideText(f, src, i, from)
 	}
@@ -91,7 +91,7 @@ func plainText(f *node, src source, i int, from int) (end int) {
 }
 
 // wordText is plainText by words of 8 bytes.
-func wordText(f *node, src source, i int, from int) (end int) {
+func wordText(f *node, src source, i, from int) (end int) {
 	data := f.data
 	high := uint64(0)
 	if i != from {
